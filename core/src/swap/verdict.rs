@@ -1,0 +1,207 @@
+//! This host's own judgement: what is proved, what is sick, and whether the candidate may stay.
+//!
+//! It keeps true: a replica is proved in the life in which it passed, and in no
+//! other (P1); nobody is judged by what is not seen (P7).
+
+use std::time::Duration;
+
+use crate::guard::{Guard, guard};
+use crate::moment::Moment;
+use crate::route::Slot;
+use crate::swap::berth::{Berth, Swap};
+use crate::swap::fact::Fact;
+use crate::swap::phase::Phase;
+use crate::swap::plan::Side;
+use crate::swap::settle::{
+    CUT_WITHIN, ENGINE_PATIENCE, FETCH_WITHIN, MAKE_WITHIN, SMOKE_WITHIN, START_WITHIN, STOP_SLACK,
+    seconds,
+};
+
+impl Berth {
+    /// A replica that has had its healthy samples in this life.
+    pub(super) fn newly_passed(&self, now: Moment) -> Option<Fact> {
+        let settled = self
+            .current
+            .as_ref()
+            .map(|settled| (&settled.side, settled.slot));
+        let candidate = self.swap.as_ref().and_then(Swap::candidate);
+        for (side, slot) in settled.into_iter().chain(candidate) {
+            for replica in 1..=side.replicas {
+                let ripe = self.sight.ripe(
+                    now,
+                    slot,
+                    side.revision,
+                    replica,
+                    side.successes,
+                    side.settle,
+                );
+                if let Some(incarnation) =
+                    ripe.filter(|life| self.passed.get(&(slot, replica)) != Some(life))
+                {
+                    return Some(Fact::Passed {
+                        slot,
+                        replica,
+                        incarnation,
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether all replicas run and have passed in this life of theirs.
+    pub(super) fn proved(&self, side: &Side, slot: Slot) -> bool {
+        (1..=side.replicas).all(|replica| {
+            let life = self.sight.running(slot, side.revision, replica);
+            let passed = self.passed.get(&(slot, replica)).copied();
+            life.is_some() && guard(Guard::PassedInThisLife, life == passed)
+        })
+    }
+
+    /// Whether all replicas are proved and none fails its probes.
+    pub(super) fn healthy(&self, side: &Side, slot: Slot) -> bool {
+        self.proved(side, slot) && self.sickness(side, slot).is_none()
+    }
+
+    fn sickness(&self, side: &Side, slot: Slot) -> Option<String> {
+        (1..=side.replicas).find_map(|replica| {
+            // What must pass again has its health deadline for it.
+            let life = self.sight.running(slot, side.revision, replica);
+            let passed = life.is_none() || life == self.passed.get(&(slot, replica)).copied();
+            self.sight
+                .sickness(slot, side.revision, replica, side.failures)
+                .filter(|_| guard(Guard::CondemnOnlyPassed, passed))
+        })
+    }
+
+    /// Whether the incumbent can take all traffic now. With none, there is nothing to take.
+    pub(super) fn incumbent_ready(&self) -> bool {
+        self.current
+            .as_ref()
+            .is_none_or(|settled| self.healthy(&settled.side, settled.slot))
+    }
+
+    /// This host's own verdict on the candidate, in a sentence.
+    pub(super) fn verdict(&self, now: Moment, swap: &Swap) -> Option<String> {
+        if self.hold || !swap.phase.may_revert() {
+            return None;
+        }
+        let word = now < self.lease_until.max(self.patient_until) || !self.sight.looked;
+        if self.hangs_on_lease(swap) && !guard(Guard::PreparedWithinLease, word) {
+            return Some("the coordinator was away for longer than the lease".to_owned());
+        }
+        let waited = now.since(swap.since);
+        let late = |limit: Duration, what: &str| {
+            let because = self
+                .effort
+                .trouble
+                .as_ref()
+                .map_or_else(String::new, |trouble| format!(": {trouble}"));
+            (waited >= limit).then(|| format!("{what} within {}{because}", seconds(limit)))
+        };
+        match swap.phase {
+            Phase::Fetching => late(FETCH_WITHIN, "the image was not had"),
+            Phase::Making => late(MAKE_WITHIN, "the containers could not be made"),
+            Phase::Starting => late(START_WITHIN, "the containers did not start"),
+            Phase::Proving => swap
+                .candidate()
+                .and_then(|(side, slot)| self.unprovable(now, swap, side, slot)),
+            Phase::Smoking | Phase::Checking => {
+                late(SMOKE_WITHIN, "the smoke checks were not answered")
+                    .or_else(|| self.judged(now, swap))
+            }
+            Phase::Stopping => {
+                let grace = swap
+                    .plan
+                    .kind
+                    .incumbent()
+                    .map_or(Duration::ZERO, |side| side.stop_grace);
+                late(grace + STOP_SLACK, "the incumbent did not stop")
+            }
+            Phase::Cutting => late(CUT_WITHIN, "nginx did not follow the changed route")
+                .or_else(|| self.judged(now, swap)),
+            Phase::Prepared | Phase::Serving => self.judged(now, swap),
+            Phase::Cooling
+            | Phase::Draining
+            | Phase::Parking
+            | Phase::Withdrawing
+            | Phase::Reviving
+            | Phase::Returning
+            | Phase::Emptying
+            | Phase::Removing => None,
+        }
+    }
+
+    /// No request has reached the candidate, and the incumbent is untouched.
+    pub(super) fn hangs_on_lease(&self, swap: &Swap) -> bool {
+        let uncut = swap.phase == Phase::Cutting && !swap.cut && swap.candidate().is_some();
+        (swap.phase.is_preparing() || uncut) && !swap.stopped
+    }
+
+    /// Why a candidate that is being proved can't be any more.
+    fn unprovable(&self, now: Moment, swap: &Swap, side: &Side, slot: Slot) -> Option<String> {
+        if self.sight.engine_lost.is_none() && self.sight.looked {
+            for replica in 1..=side.replicas {
+                let dead = self.sight.running(slot, side.revision, replica).is_none();
+                if dead
+                    && self
+                        .sight
+                        .restart_at(slot, side.revision, replica, &side.restart)
+                        .is_none()
+                {
+                    return self
+                        .sight
+                        .sickness(slot, side.revision, replica, side.failures);
+                }
+            }
+        }
+        let begin = self
+            .sight
+            .excused_at
+            .map_or(swap.since, |excused| excused.max(swap.since));
+        (now >= begin + side.within).then(|| {
+            let said = self
+                .sight
+                .last_evidence(side.revision)
+                .map_or_else(String::new, |said| format!("; the last probe said: {said}"));
+            let restarts = match self.sight.attempts(side.revision) {
+                0 => String::new(),
+                n => format!("; restarted {n} times"),
+            };
+            format!(
+                "@{} was not healthy within {}{said}{restarts}",
+                side.revision,
+                seconds(side.within)
+            )
+        })
+    }
+
+    /// The verdict on a candidate that was proved: a reflex, once it serves.
+    fn judged(&self, now: Moment, swap: &Swap) -> Option<String> {
+        let (side, slot) = swap.candidate()?;
+        if !self.sight.looked || swap.stop_first() && !swap.stopped {
+            return None;
+        }
+        if let Some(lost) = self.sight.engine_lost
+            && !guard(Guard::JudgeWithEngine, false)
+        {
+            return (now >= lost + ENGINE_PATIENCE)
+                .then(|| "the container engine stayed away".to_owned());
+        }
+        if let Some(why) = self.sickness(side, slot) {
+            return Some(why);
+        }
+        let begin = self
+            .sight
+            .excused_at
+            .map_or(swap.since, |at| at.max(swap.since));
+        let overdue = !self.proved(side, slot) && now >= begin + side.within;
+        overdue.then(|| {
+            format!(
+                "@{} was not healthy again within {}",
+                side.revision,
+                seconds(side.within)
+            )
+        })
+    }
+}

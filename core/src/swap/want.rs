@@ -1,0 +1,331 @@
+//! What a berth wants done, worked out from where it stands. Asked twice, the same.
+
+use crate::guard::{Guard, guard};
+use crate::moment::Moment;
+use crate::name::RevisionNumber;
+use crate::route::{Route, Slot};
+use crate::spec::{RestartCondition, RestartPolicy};
+use crate::swap::berth::{Berth, Swap};
+use crate::swap::event::{Action, Pace, Want, Watch};
+use crate::swap::phase::Phase;
+use crate::swap::plan::{Kind, Side};
+
+impl Berth {
+    /// Everything that is wanted now.
+    #[must_use]
+    pub fn want(&self, now: Moment) -> Want {
+        let route = self.route_wanted(now);
+        let count = match self.swap.as_ref().map(|swap| swap.phase) {
+            Some(Phase::Draining) => self.current.as_ref().map(|settled| settled.slot),
+            Some(Phase::Emptying) => self.swap.as_ref().map(|swap| swap.slot),
+            Some(_) | None => None,
+        };
+        let flip = (route != self.route).then_some(route);
+        Want {
+            flip,
+            act: self.act(now, flip.is_some()),
+            watch: self.watch(),
+            count,
+        }
+    }
+
+    /// Whether what is wanted next is part of a revert: then the flip comes before the record.
+    #[must_use]
+    pub fn flips_first(&self) -> bool {
+        self.swap.as_ref().is_some_and(|swap| swap.phase.is_back())
+    }
+
+    /// Where requests should go.
+    fn route_wanted(&self, now: Moment) -> Route {
+        if !guard(Guard::RouteAfterLook, self.sight.looked) {
+            return self.route;
+        }
+        let Some(swap) = &self.swap else {
+            return self.homeward();
+        };
+        match swap.phase {
+            Phase::Fetching | Phase::Making | Phase::Prepared => self.homeward(),
+            Phase::Starting | Phase::Proving | Phase::Smoking if !swap.stop_first() => {
+                self.homeward()
+            }
+            Phase::Starting
+            | Phase::Proving
+            | Phase::Smoking
+            | Phase::Stopping
+            | Phase::Withdrawing
+            | Phase::Reviving => Route::Nobody,
+            Phase::Cutting if !self.may_flip(now, swap) => self.route,
+            Phase::Cutting | Phase::Checking | Phase::Serving => self.cut_route(swap),
+            Phase::Cooling | Phase::Draining | Phase::Parking => alone(swap),
+            Phase::Returning if self.incumbent_ready() => self.home(),
+            // Never onto an incumbent that is not healthy: it holds, and keeps what serves.
+            Phase::Returning if self.route.reaches(swap.slot) => alone(swap),
+            Phase::Returning | Phase::Emptying | Phase::Removing => self.homeward(),
+        }
+    }
+
+    /// All to the incumbent: once it is well, where it gets nothing yet.
+    fn homeward(&self) -> Route {
+        let home = self.home();
+        let reached = home.main().is_none_or(|slot| self.route.reaches(slot));
+        if reached || guard(Guard::ReturnWhenHealthy, self.incumbent_ready()) {
+            home
+        } else {
+            self.route
+        }
+    }
+
+    /// The route may reach the candidate: it does already, or all of it is well and the
+    /// coordinator's word counts.
+    fn may_flip(&self, now: Moment, swap: &Swap) -> bool {
+        let Some((side, slot)) = swap.candidate().filter(|(side, _)| side.traffic) else {
+            return true;
+        };
+        let word = !self.hangs_on_lease(swap) || now < self.lease_until;
+        self.route.reaches(slot) || word && guard(Guard::FlipWhenHealthy, self.healthy(side, slot))
+    }
+
+    fn cut_route(&self, swap: &Swap) -> Route {
+        let Some((side, slot)) = swap.candidate() else {
+            return Route::Nobody;
+        };
+        if !side.traffic {
+            return Route::Nobody;
+        }
+        let warm = !swap.stopped
+            && self.incumbent_routed().is_some()
+            && guard(Guard::WarmWhenHealthy, self.incumbent_ready());
+        // What must be proved again gets nothing meanwhile, where the incumbent can serve.
+        if !guard(Guard::FlagOutUnproved, self.proved(side, slot)) {
+            if warm {
+                return self.home();
+            }
+            if !self.route.reaches(slot) {
+                return self.route;
+            }
+        }
+        match (warm, swap.weight) {
+            (false, _) => Route::Alone(slot),
+            (true, crate::Weight::FULL) => Route::Warm(slot),
+            (true, weight) => Route::Split { to: slot, weight },
+        }
+    }
+
+    /// The one step that takes time.
+    fn act(&self, now: Moment, flipping: bool) -> Option<Action> {
+        if !self.effort.ready(now) || !guard(Guard::ActAfterLook, self.sight.looked) {
+            return None;
+        }
+        let Some(swap) = &self.swap else {
+            return self
+                .tidy()
+                .or_else(|| self.keep_running(now))
+                .or_else(|| self.surplus());
+        };
+        // Whatever is left of an ended swap may hold an address that is needed now.
+        let begins = matches!(
+            swap.phase,
+            Phase::Fetching | Phase::Making | Phase::Starting | Phase::Reviving
+        );
+        self.tidy()
+            .filter(|_| begins)
+            .or_else(|| self.step_of(swap, flipping))
+            .or_else(|| self.keep_running(now))
+    }
+
+    fn step_of(&self, swap: &Swap, flipping: bool) -> Option<Action> {
+        let incumbent = self.current.as_ref();
+        let prove = || (!flipping).then_some(Action::Prove(self.route));
+        let of = |(side, slot): (&Side, Slot)| (slot, side.revision);
+        let candidate = swap.candidate().map(of);
+        match swap.phase {
+            Phase::Fetching => candidate.map(|(_, revision)| Action::Fetch { revision }),
+            Phase::Making => candidate.map(|(slot, revision)| Action::Make { slot, revision }),
+            Phase::Starting => candidate.map(|(slot, revision)| Action::Start { slot, revision }),
+            Phase::Smoking => candidate.map(|(slot, revision)| Action::Smoke {
+                slot,
+                revision,
+                through_listener: false,
+            }),
+            Phase::Checking if !self.route.reaches(swap.slot) => None,
+            Phase::Checking => candidate.map(|(slot, revision)| Action::Smoke {
+                slot,
+                revision,
+                through_listener: true,
+            }),
+            Phase::Cutting
+                if guard(Guard::ProveWhatIsWanted, self.route == self.cut_route(swap)) =>
+            {
+                prove()
+            }
+            Phase::Cooling => prove(),
+            Phase::Returning if self.route == self.home() => prove(),
+            Phase::Stopping | Phase::Parking if guard(Guard::FlipBeforeStop, !flipping) => {
+                incumbent.map(|settled| Action::Stop {
+                    slot: settled.slot,
+                    revision: settled.side.revision,
+                })
+            }
+            Phase::Withdrawing if guard(Guard::FlipBeforeStop, !flipping) => {
+                candidate.map(|(slot, revision)| Action::Stop { slot, revision })
+            }
+            Phase::Reviving => incumbent
+                .filter(|settled| !swap.restarted || self.runs_not(&settled.side, settled.slot))
+                .map(|settled| Action::Start {
+                    slot: settled.slot,
+                    revision: settled.side.revision,
+                }),
+            Phase::Removing => candidate.map(|(slot, revision)| Action::Remove { slot, revision }),
+            Phase::Proving
+            | Phase::Prepared
+            | Phase::Serving
+            | Phase::Draining
+            | Phase::Emptying
+            | Phase::Returning
+            | Phase::Stopping
+            | Phase::Cutting
+            | Phase::Parking
+            | Phase::Withdrawing => None,
+        }
+    }
+
+    /// Something of a side does not run.
+    fn runs_not(&self, side: &Side, slot: Slot) -> bool {
+        (1..=side.replicas)
+            .any(|replica| self.sight.running(slot, side.revision, replica).is_none())
+    }
+
+    /// Starts what should run and does not, when its policy says so.
+    fn keep_running(&self, now: Moment) -> Option<Action> {
+        if self.sight.engine_lost.is_some() {
+            return None;
+        }
+        self.kept().into_iter().find_map(|(side, slot)| {
+            let due = self.restart_due(side, slot)?;
+            (now >= due).then_some(Action::Start {
+                slot,
+                revision: side.revision,
+            })
+        })
+    }
+
+    /// When the first restart of a side is due.
+    pub(super) fn restart_due(&self, side: &Side, slot: Slot) -> Option<Moment> {
+        // An incumbent that traffic must come back to starts whatever its policy says.
+        let needed = self
+            .swap
+            .as_ref()
+            .is_some_and(|swap| swap.phase == Phase::Returning);
+        let policy = RestartPolicy {
+            condition: RestartCondition::Any,
+            max_attempts: None,
+            ..side.restart.clone()
+        };
+        let policy = if needed { &policy } else { &side.restart };
+        (1..=side.replicas)
+            .filter_map(|replica| self.sight.restart_at(slot, side.revision, replica, policy))
+            .min()
+    }
+
+    /// The sides whose containers should run now.
+    pub(super) fn kept(&self) -> Vec<(&Side, Slot)> {
+        let current = self
+            .current
+            .as_ref()
+            .map(|settled| (&settled.side, settled.slot));
+        let Some(swap) = &self.swap else {
+            return current.into_iter().collect();
+        };
+        let candidate = swap.candidate();
+        let (keep_current, keep_candidate) = match swap.phase {
+            Phase::Fetching | Phase::Making | Phase::Emptying | Phase::Removing => (true, false),
+            Phase::Starting | Phase::Returning => (!swap.stop_first(), false),
+            Phase::Proving | Phase::Smoking | Phase::Cutting | Phase::Checking | Phase::Serving => {
+                (!swap.stopped, true)
+            }
+            Phase::Prepared => (true, !swap.stop_first()),
+            Phase::Cooling | Phase::Draining | Phase::Parking => (false, true),
+            Phase::Stopping | Phase::Withdrawing | Phase::Reviving => (false, false),
+        };
+        // On the way back of stop-first, the incumbent was revived and stays up.
+        let keep_current = keep_current || swap.phase == Phase::Returning;
+        current
+            .filter(|_| keep_current)
+            .into_iter()
+            .chain(candidate.filter(|_| keep_candidate))
+            .collect()
+    }
+
+    /// What came back of an ended candidate, or runs though it is parked: an engine
+    /// may do what it was asked long after its answer was lost.
+    fn tidy(&self) -> Option<Action> {
+        self.sight.found().find_map(|(slot, revision, runs)| {
+            let ours = self.side_of(slot, revision).is_some();
+            if self.is_parked(slot, revision) {
+                return (runs && !ours).then_some(Action::Stop { slot, revision });
+            }
+            let ended = guard(
+                Guard::RemoveOnlyEnded,
+                self.ended.contains(&(slot, revision)),
+            );
+            (ended && !ours).then_some(Action::Remove { slot, revision })
+        })
+    }
+
+    /// Whether a revision's containers are kept in this slot.
+    pub(super) fn is_parked(&self, slot: Slot, revision: RevisionNumber) -> bool {
+        self.parked
+            .iter()
+            .any(|settled| settled.slot == slot && settled.side.revision == revision)
+    }
+
+    /// A parked revision that retention no longer keeps.
+    fn surplus(&self) -> Option<Action> {
+        let retain = self
+            .last
+            .as_ref()
+            .map_or(usize::MAX, |ended| ended.plan.retain as usize);
+        let oldest = self.parked.get(retain..)?.last()?;
+        Some(Action::Remove {
+            slot: oldest.slot,
+            revision: oldest.side.revision,
+        })
+    }
+
+    fn watch(&self) -> Vec<Watch> {
+        let pace = |side: &Side, slot| {
+            if self.swap.is_none() && self.proved(side, slot) {
+                Pace::Live
+            } else {
+                Pace::Ready
+            }
+        };
+        let one = |(side, slot): (&Side, Slot)| Watch {
+            slot,
+            revision: side.revision,
+            pace: pace(side, slot),
+        };
+        let mut sides: Vec<(&Side, Slot)> = self.kept();
+        if self
+            .swap
+            .as_ref()
+            .is_some_and(|swap| swap.phase == Phase::Reviving)
+        {
+            sides.extend(
+                self.current
+                    .as_ref()
+                    .map(|settled| (&settled.side, settled.slot)),
+            );
+        }
+        sides.into_iter().map(one).collect()
+    }
+}
+
+fn alone(swap: &Swap) -> Route {
+    match &swap.plan.kind {
+        Kind::First { candidate } | Kind::Change { candidate, .. } if candidate.traffic => {
+            Route::Alone(swap.slot)
+        }
+        Kind::First { .. } | Kind::Change { .. } | Kind::Retire { .. } => Route::Nobody,
+    }
+}
