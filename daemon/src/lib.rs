@@ -1,0 +1,7 @@
+//! What the two services share: configuration with its path in the error,
+//! logging, the clock that is read once per wake, the end, and systemd.
+
+pub mod clock;
+pub mod config;
+pub mod logging;
+pub mod service;
