@@ -1,0 +1,272 @@
+//! How each action is done: with the engine, nginx and probes. Says what came of it; decides nothing.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cutover_core::spec::ServiceSpec;
+use cutover_core::swap::{Action, Failure};
+use cutover_core::{Generation, RevisionNumber, ServiceId, Slot};
+use cutover_daemon::logging::chain;
+use futures::future::try_join_all;
+
+use crate::docker::{Class, ContainerPlan, Docker, Error, Found, Identity, NetworkPlan};
+use crate::helm::arrange::Arranger;
+use crate::probe;
+use crate::traffic::{Site, Traffic};
+
+/// A smoke check that takes longer has failed.
+const SMOKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Lines and bytes of a container's log that go into a message.
+const LOG_LINES: u32 = 8;
+const LOG_BYTES: usize = 2048;
+
+/// What actions are done with.
+#[derive(Clone)]
+pub(crate) struct Hands {
+    pub(crate) docker: Docker,
+    pub(crate) traffic: Traffic,
+    pub(crate) arranger: Arranger,
+    pub(crate) network: Arc<NetworkPlan>,
+    /// Where nginx is asked when a listener names no address.
+    pub(crate) listen_address: Ipv4Addr,
+}
+
+/// One action with all that it needs.
+pub(crate) struct Job {
+    pub(crate) service: ServiceId,
+    pub(crate) action: Action,
+    pub(crate) spec: Arc<ServiceSpec>,
+    pub(crate) generation: Generation,
+    /// Of the slot concerned, one a replica.
+    pub(crate) addresses: Vec<Ipv4Addr>,
+    /// Of this service; none: it has no traffic.
+    pub(crate) site: Option<Site>,
+    /// Of all services, for nginx.
+    pub(crate) sites: Vec<Site>,
+}
+
+impl Hands {
+    /// Does it; a second time changes nothing.
+    pub(crate) async fn act(&self, job: &Job) -> Result<(), Failure> {
+        match job.action {
+            Action::Fetch { .. } => self.fetch(job).await,
+            Action::Make { slot, revision } => self.make(job, slot, revision).await,
+            Action::Start { slot, revision } => self.start(job, slot, revision).await,
+            Action::Smoke {
+                through_listener, ..
+            } => self.smoke(job, through_listener).await,
+            Action::Prove(route) => match &job.site {
+                Some(site) => self
+                    .traffic
+                    .prove(site, route)
+                    .await
+                    .map_err(|error| again(chain(&error))),
+                None => Ok(()),
+            },
+            Action::Stop { slot, revision } => self.stop(job, slot, revision).await,
+            Action::Remove { slot, revision } => self.remove(job, slot, revision).await,
+        }
+    }
+
+    /// This service's containers, whatever their state.
+    pub(crate) async fn look(&self, service: &ServiceId) -> Option<Vec<Found>> {
+        let all = self.docker.list().await.ok()?;
+        Some(
+            all.into_iter()
+                .filter(|found| {
+                    found
+                        .identity
+                        .as_ref()
+                        .is_ok_and(|id| id.service == *service)
+                })
+                .collect(),
+        )
+    }
+
+    async fn fetch(&self, job: &Job) -> Result<(), Failure> {
+        self.docker
+            .ensure_network(&self.network)
+            .await
+            .map_err(failure)?;
+        let container = &job.spec.container;
+        let image = if container.resolved_image.is_empty() {
+            &container.image
+        } else {
+            &container.resolved_image
+        };
+        self.docker.pull(image, None, |_| {}).await.map_err(failure)
+    }
+
+    async fn make(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {
+        self.create(job, slot, revision).await?;
+        if job.site.is_none() {
+            return Ok(());
+        }
+        self.arranger
+            .arrange(job.sites.clone(), Some(job.service.clone()))
+            .await
+    }
+
+    async fn create(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {
+        self.docker
+            .ensure_network(&self.network)
+            .await
+            .map_err(failure)?;
+        for (identity, address) in identities(job, slot, revision)
+            .into_iter()
+            .zip(&job.addresses)
+        {
+            let plan = ContainerPlan {
+                identity: &identity,
+                address: *address,
+                network: &self.network.name,
+                spec: &job.spec.container,
+            };
+            match self.docker.create(&plan).await {
+                Ok(_) => {}
+                // The image was pruned, or never came: have it, then once more.
+                Err(error) if error.class() == Class::NoSuchImage => {
+                    self.fetch(job).await?;
+                    self.docker.create(&plan).await.map_err(failure)?;
+                }
+                Err(error) => return Err(failure(error)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {
+        self.create(job, slot, revision).await?;
+        let starts = identities(job, slot, revision)
+            .into_iter()
+            .map(|identity| async move {
+                let name = self.docker.name_of(&identity);
+                match self.docker.start(&name).await {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(self.with_log(failure(error), &name).await),
+                }
+            });
+        try_join_all(starts).await.map(drop)
+    }
+
+    async fn smoke(&self, job: &Job, through_listener: bool) -> Result<(), Failure> {
+        let Some(listener) = job.spec.traffic.first() else {
+            return Ok(());
+        };
+        let doors: Vec<SocketAddr> = if through_listener {
+            vec![SocketAddr::from((
+                listener.address.unwrap_or(self.listen_address),
+                listener.listen,
+            ))]
+        } else {
+            job.addresses
+                .iter()
+                .map(|address| SocketAddr::from((*address, listener.port)))
+                .collect()
+        };
+        for check in &job.spec.smoke {
+            for door in &doors {
+                let sample =
+                    probe::smoke(check, *door, listener.host.as_deref(), SMOKE_TIMEOUT).await;
+                if !sample.healthy {
+                    let place = if through_listener {
+                        "through nginx"
+                    } else {
+                        "asked directly"
+                    };
+                    return Err(Failure {
+                        transient: false,
+                        reason: format!("smoke check {place}: {}", sample.evidence),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn stop(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {
+        let grace = job.spec.container.stop_grace;
+        let stops = identities(job, slot, revision)
+            .into_iter()
+            .map(|identity| async move {
+                self.docker
+                    .stop(&self.docker.name_of(&identity), grace)
+                    .await
+                    .map_err(failure)
+            });
+        try_join_all(stops).await.map(drop)
+    }
+
+    async fn remove(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {
+        self.stop(job, slot, revision).await?;
+        for identity in identities(job, slot, revision) {
+            self.docker
+                .remove(&self.docker.name_of(&identity))
+                .await
+                .map_err(failure)?;
+        }
+        Ok(())
+    }
+
+    async fn with_log(&self, mut failure: Failure, name: &str) -> Failure {
+        if let Some(lines) = self.last_lines(&[name.to_owned()]).await {
+            failure.reason.push_str("; its log ends with: ");
+            failure.reason.push_str(lines.trim());
+        }
+        failure
+    }
+
+    /// The last lines of the first of these containers that wrote any.
+    pub(crate) async fn last_lines(&self, names: &[String]) -> Option<String> {
+        for name in names {
+            if let Ok(lines) = self.docker.logs_tail(name, LOG_LINES, LOG_BYTES).await
+                && !lines.trim().is_empty()
+            {
+                return Some(lines);
+            }
+        }
+        None
+    }
+}
+
+/// Every replica of a revision.
+pub(crate) fn identities(job: &Job, slot: Slot, revision: RevisionNumber) -> Vec<Identity> {
+    let one = |replica| Identity {
+        service: job.service.clone(),
+        revision,
+        slot,
+        replica,
+        generation: job.generation,
+    };
+    (1..=job.spec.replicas).map(one).collect()
+}
+
+/// What a failure of the engine means: whether it helps to try again.
+fn failure(error: Error) -> Failure {
+    let transient = match error.class() {
+        Class::Unreachable
+        | Class::Timeout
+        | Class::RegistryUnreachable
+        | Class::NotFound
+        | Class::NotRunning => true,
+        Class::Conflict
+        | Class::Unauthorized
+        | Class::NoSuchImage
+        | Class::RegistryUntrusted
+        | Class::NoSpace
+        | Class::Other => false,
+    };
+    Failure {
+        transient,
+        reason: chain(&error),
+    }
+}
+
+/// A failure that may pass.
+fn again(reason: String) -> Failure {
+    Failure {
+        transient: true,
+        reason,
+    }
+}

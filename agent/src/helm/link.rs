@@ -1,0 +1,192 @@
+//! What the coordinator says to this host.
+
+use std::time::Duration;
+
+use cutover_core::swap::{Berth, Event};
+use cutover_core::{Moment, ServiceId};
+use cutover_daemon::logging::chain;
+use cutover_proto::v1::{self, from_agent, to_agent};
+use futures::StreamExt;
+use prost::Message;
+use tracing::{error, info, warn};
+
+use crate::docker::LogQuery;
+use crate::helm::Helm;
+use crate::helm::post::Post;
+use crate::session::LinkEvent;
+
+/// A piece of a log is sent when it is so large, or when no more lines wait.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+impl Helm {
+    pub(super) fn linked(&mut self, now: Moment, event: LinkEvent) {
+        match event {
+            LinkEvent::Connected(welcome) => {
+                info!(
+                    coordinator = welcome.coordinator_id,
+                    epoch = welcome.epoch,
+                    "connected to the coordinator"
+                );
+                self.connected = true;
+                self.lease = Duration::from_secs(u64::from(welcome.lease_seconds.max(1)));
+            }
+            LinkEvent::Disconnected(reason) => {
+                warn!(%reason, "no coordinator; this host goes on by itself");
+                self.connected = false;
+            }
+            LinkEvent::Renewed => info!("the certificate was renewed"),
+            LinkEvent::Said(what) => self.said(now, *what),
+        }
+    }
+
+    fn said(&mut self, now: Moment, what: to_agent::What) {
+        match what {
+            to_agent::What::Order(order) => {
+                if let Err(why) = self.ordered(now, &order.order) {
+                    error!(why, "an order could not be taken");
+                }
+            }
+            to_agent::What::Request(request) => self.requested(request),
+            to_agent::What::Cancel(_) | to_agent::What::Welcome(_) | to_agent::What::Refused(_) => {
+            }
+        }
+    }
+
+    fn ordered(&mut self, now: Moment, bytes: &[u8]) -> Result<(), String> {
+        let wire = v1::SwapOrder::decode(bytes).map_err(|error| chain(&error))?;
+        let service: ServiceId = wire.service.parse().map_err(|error| chain(&error))?;
+        for revision in &wire.revisions {
+            self.parts
+                .revisions
+                .keep(&service, revision)
+                .map_err(|error| chain(&error))?;
+        }
+        let order = wire.order().map_err(|error| chain(&error))?;
+        if !self.posts.contains_key(&service) {
+            if order.plan.is_none() {
+                return Ok(());
+            }
+            self.posts
+                .insert(service.clone(), Post::new(Berth::new(service.clone())));
+            // Nothing is done for a berth before its containers were read.
+            self.list();
+        }
+        self.tell(now, &service, Event::Ordered(order));
+        Ok(())
+    }
+
+    fn requested(&self, request: v1::Request) {
+        let id = request.id;
+        match request.what {
+            Some(v1::request::What::Logs(query)) => self.logs(id, query),
+            Some(v1::request::What::Question(question)) => self.question(id, question),
+            None => self.answer_failed(
+                id,
+                "this agent does not know that question; is it older than the coordinator?",
+            ),
+        }
+    }
+
+    fn answer_failed(&self, id: u64, why: &str) {
+        let piece = v1::answer::Piece::Failed(why.to_owned());
+        self.say(from_agent::What::Answer(v1::Answer {
+            request_id: id,
+            piece: Some(piece),
+        }));
+    }
+
+    fn question(&self, id: u64, question: Vec<u8>) {
+        let (docker, outgoing) = (self.parts.hands.docker.clone(), self.parts.outgoing.clone());
+        let revisions = self.parts.revisions.clone();
+        tokio::spawn(async move {
+            let piece = match crate::helm::asked::answered(&docker, &revisions, &question).await {
+                Ok(result) => v1::answer::Piece::Done(v1::Done { result }),
+                Err(why) => v1::answer::Piece::Failed(why),
+            };
+            let what = from_agent::What::Answer(v1::Answer {
+                request_id: id,
+                piece: Some(piece),
+            });
+            drop(outgoing.send(v1::FromAgent { what: Some(what) }).await);
+        });
+    }
+
+    /// Sends the lines of a service's containers as [`v1::LogChunk`]s.
+    fn logs(&self, id: u64, query: v1::LogsRequest) {
+        let wanted = |service: &ServiceId, revision: u64| {
+            service.app.as_str() == query.app
+                && service.service.as_str() == query.service
+                && (query.revision == 0 || query.revision == revision)
+        };
+        let names: Vec<String> = self
+            .posts
+            .values()
+            .flat_map(|post| &post.found)
+            .filter(|found| {
+                found
+                    .identity
+                    .as_ref()
+                    .is_ok_and(|id| wanted(&id.service, id.revision.get()))
+            })
+            .map(|found| found.name.clone())
+            .collect();
+        let line_query = LogQuery {
+            follow: query.follow,
+            tail: (query.tail > 0).then_some(query.tail),
+            since: u32::try_from(query.since_unix_seconds)
+                .ok()
+                .filter(|since| *since > 0),
+        };
+        let (docker, outgoing) = (self.parts.hands.docker.clone(), self.parts.outgoing.clone());
+        tokio::spawn(async move {
+            let mut streams = Vec::new();
+            for name in names {
+                if let Ok(lines) = docker.logs(&name, &line_query).await {
+                    streams.push(Box::pin(lines.map(move |line| (name.clone(), line))));
+                }
+            }
+            let mut all = futures::stream::select_all(streams).ready_chunks(64);
+            let answer = |piece| v1::FromAgent {
+                what: Some(from_agent::What::Answer(v1::Answer {
+                    request_id: id,
+                    piece: Some(piece),
+                })),
+            };
+            while let Some(lines) = all.next().await {
+                let mut chunk = v1::LogChunk::default();
+                for (container, line) in lines {
+                    let Ok(line) = line else { continue };
+                    let stderr = line.output == crate::docker::Output::Err;
+                    chunk.lines.push(v1::LogLine {
+                        host: String::new(),
+                        container,
+                        time: line.at,
+                        stderr,
+                        text: line.text,
+                    });
+                    if chunk.encoded_len() >= CHUNK_BYTES {
+                        let full = std::mem::take(&mut chunk).encode_to_vec();
+                        if outgoing
+                            .send(answer(v1::answer::Piece::Chunk(full)))
+                            .await
+                            .is_err()
+                        {
+                            return;
+                        }
+                    }
+                }
+                let rest = v1::answer::Piece::Chunk(chunk.encode_to_vec());
+                if !chunk.lines.is_empty() && outgoing.send(answer(rest)).await.is_err() {
+                    return;
+                }
+            }
+            drop(
+                outgoing
+                    .send(answer(v1::answer::Piece::Done(v1::Done {
+                        result: Vec::new(),
+                    })))
+                    .await,
+            );
+        });
+    }
+}

@@ -1,0 +1,459 @@
+//! The loop that owns all berths of this host.
+//!
+//! It keeps true: an event is told to a berth; the facts that follow are kept;
+//! only then is anything said or done that depends on them. One exception: in a
+//! revert the route flips first, and the route itself is the record. At most one
+//! action of a berth is under way. The loop decides nothing about swaps; it asks
+//! the berth what it wants, again and again.
+
+mod act;
+mod adopt;
+mod arrange;
+mod asked;
+mod connections;
+mod link;
+mod post;
+mod say;
+mod tend;
+mod wake;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cutover_core::swap::{Berth, Event, Fact, Seen, Stamped};
+use cutover_core::{Moment, Route, ServiceId};
+use cutover_daemon::logging::chain;
+use cutover_daemon::{clock, service};
+use cutover_proto::v1::FromAgent;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::addresses::Addresses;
+use crate::docker;
+use crate::journal::Journal;
+use crate::revisions::Revisions;
+use crate::signals::Signals;
+pub(crate) use act::Hands;
+pub(crate) use arrange::Arranger;
+use post::Post;
+pub(crate) use wake::Wake;
+
+/// Facts that could not be kept are tried again after this.
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
+/// The loop wakes at least so often, so that a missed deadline is late by no more.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// What the loop is made of.
+pub(crate) struct Parts {
+    pub(crate) journal: Journal,
+    pub(crate) berths: BTreeMap<ServiceId, Berth>,
+    pub(crate) start: u64,
+    pub(crate) rebooted: bool,
+    pub(crate) hands: Hands,
+    pub(crate) revisions: Revisions,
+    pub(crate) addresses: Addresses,
+    pub(crate) signals: Signals,
+    pub(crate) include_only: Vec<String>,
+    pub(crate) wakes: mpsc::Sender<Wake>,
+    pub(crate) outgoing: mpsc::Sender<FromAgent>,
+    pub(crate) hello: watch::Sender<Vec<Vec<u8>>>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// The loop.
+pub(crate) struct Helm {
+    parts: Parts,
+    posts: BTreeMap<ServiceId, Post>,
+    /// The engine was away since the containers were last read.
+    engine_was_away: bool,
+    listing: bool,
+    list_again: bool,
+    /// The coordinator is there, and how long its word counts.
+    connected: bool,
+    lease: Duration,
+    /// Services whose sites nginx was last told of, as the loop believes.
+    arranged: Option<Vec<crate::traffic::Site>>,
+    arranging: bool,
+    arrange_after: Moment,
+    counting: Option<Moment>,
+}
+
+impl Helm {
+    pub(crate) fn new(mut parts: Parts) -> Self {
+        let berths = std::mem::take(&mut parts.berths);
+        let posts = berths
+            .into_iter()
+            .map(|(service, berth)| (service, Post::new(berth)))
+            .collect();
+        let engine_was_away = parts.rebooted;
+        Self {
+            parts,
+            posts,
+            engine_was_away,
+            listing: false,
+            list_again: false,
+            connected: false,
+            lease: Duration::from_secs(30),
+            arranged: None,
+            arranging: false,
+            arrange_after: Moment::ZERO,
+            counting: None,
+        }
+    }
+
+    /// Runs until it is stopped.
+    ///
+    /// # Errors
+    /// When a task ended that should not have: the process ends, and systemd starts it again.
+    pub(crate) async fn run(mut self, mut wakes: mpsc::Receiver<Wake>) -> Result<(), &'static str> {
+        let now = clock::now();
+        self.recover(now);
+        self.tend(now);
+        service::ready("serving");
+        let watchdog = service::watchdog_interval()
+            .unwrap_or(HEARTBEAT)
+            .min(HEARTBEAT);
+        let stop = self.parts.stop.clone();
+        loop {
+            let now = clock::now();
+            let wait = self
+                .next_wake(now)
+                .map_or(watchdog, |at| at.since(now).min(watchdog));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                wake = wakes.recv() => {
+                    let Some(wake) = wake else { return Ok(()) };
+                    if let Wake::Ended(task) = wake {
+                        return Err(task);
+                    }
+                    self.wake(clock::now(), wake);
+                    // What came meanwhile is taken in before anything is looked at anew.
+                    while let Ok(wake) = wakes.try_recv() {
+                        if let Wake::Ended(task) = wake {
+                            return Err(task);
+                        }
+                        self.wake(clock::now(), wake);
+                    }
+                }
+                () = tokio::time::sleep(wait) => {}
+            }
+            service::alive();
+            self.tend(clock::now());
+        }
+    }
+
+    /// What the journal could not know: the boot, and where the routes really point.
+    fn recover(&mut self, now: Moment) {
+        let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
+        for service in services {
+            if self.parts.rebooted {
+                self.tell(now, &service, Event::Rebooted);
+            }
+            match self.parts.hands.traffic.current(&service) {
+                Ok(Some(route)) => self.tell(now, &service, Event::Flipped(route)),
+                Ok(None) => self.tell(now, &service, Event::Flipped(Route::Nobody)),
+                Err(error) => {
+                    error!(%service, error = chain(&error), "the route can't be read; nobody serves until it is mended")
+                }
+            }
+        }
+    }
+
+    fn wake(&mut self, now: Moment, wake: Wake) {
+        match wake {
+            Wake::Link(event) => self.linked(now, event),
+            Wake::Engine(event) => self.engine(now, event),
+            Wake::Listed(Ok(found)) => self.listed(now, found),
+            Wake::Listed(Err(why)) => {
+                self.listing = false;
+                debug!(why, "containers could not be listed");
+            }
+            Wake::Acted {
+                service,
+                action,
+                result,
+                found,
+            } => {
+                if let Some(post) = self.posts.get_mut(&service) {
+                    post.busy = None;
+                }
+                if let Some(found) = found {
+                    self.see(now, &service, found, false);
+                }
+                let event = match result {
+                    Ok(()) => Event::Did(action),
+                    Err(failure) => {
+                        warn!(%service, ?action, reason = failure.reason, again = failure.transient, "an action failed");
+                        Event::Failed(action, failure)
+                    }
+                };
+                self.tell(now, &service, event);
+            }
+            Wake::Sampled(sampled) => self.sampled(now, sampled),
+            Wake::Counted {
+                service,
+                slot,
+                open,
+            } => {
+                if let Some(post) = self.posts.get_mut(&service) {
+                    post.count.1 = false;
+                }
+                self.tell(now, &service, Event::Counted { slot, open });
+            }
+            Wake::Logged { service, lines } => {
+                if let Some(post) = self.posts.get_mut(&service) {
+                    post.logging = false;
+                    post.last_log = lines;
+                }
+            }
+            Wake::Arranged(result) => {
+                self.arranging = false;
+                if let Err(why) = result {
+                    warn!(why, "nginx could not be told of all sites; trying again");
+                    self.arranged = None;
+                    self.arrange_after = now + HEARTBEAT;
+                }
+            }
+            Wake::Signalled(counts) => self.signalled(counts),
+            Wake::Asked(ask, answer) => self.asked(now, ask, answer),
+            Wake::Ended(_) => {}
+        }
+    }
+
+    fn engine(&mut self, now: Moment, event: docker::Event) {
+        match event {
+            docker::Event::Gap => self.list(),
+            docker::Event::Away(error) => {
+                warn!(
+                    error = chain(&error),
+                    "the container engine is away; nobody is judged by it"
+                );
+                self.engine_was_away = true;
+                self.tell_all(now, &Event::EngineLost);
+            }
+            docker::Event::Died(death) => self.died(now, &death),
+            docker::Event::Started(_) | docker::Event::Removed(_) => self.list(),
+            docker::Event::OutOfMemory(who) => {
+                warn!(container = who.name, "a process was killed for its memory")
+            }
+            docker::Event::Paused(who) => warn!(container = who.name, "somebody froze a container"),
+            docker::Event::Unpaused(_)
+            | docker::Event::HealthChanged(..)
+            | docker::Event::Reloaded => {}
+            docker::Event::NetworkRemoved(name) => {
+                if name == self.parts.hands.network.name {
+                    warn!(
+                        network = name,
+                        "somebody removed our network; it is made again with the next container"
+                    );
+                }
+            }
+        }
+    }
+
+    fn died(&mut self, now: Moment, death: &docker::Death) {
+        let Ok(identity) = &death.who.identity else {
+            return;
+        };
+        let Some(post) = self.posts.get_mut(&identity.service) else {
+            return;
+        };
+        if !death.engine_stays {
+            self.engine_was_away = true;
+            self.tell(now, &identity.service.clone(), Event::EngineLost);
+            return;
+        }
+        let key = (identity.slot, identity.replica);
+        let Some(life) = post.lives.get(&key) else {
+            return;
+        };
+        // An event of an earlier life comes late.
+        if life.revision != identity.revision || death.who.at < life.started {
+            return;
+        }
+        let event = Event::Exited {
+            slot: identity.slot,
+            replica: identity.replica,
+            incarnation: life.incarnation,
+            code: death.code.unwrap_or(-1),
+        };
+        post.lives.remove(&key);
+        self.tell(now, &identity.service, event);
+    }
+
+    /// Reads all containers, once at a time.
+    fn list(&mut self) {
+        if self.listing {
+            self.list_again = true;
+            return;
+        }
+        self.listing = true;
+        let (docker, wakes) = (self.parts.hands.docker.clone(), self.parts.wakes.clone());
+        tokio::spawn(async move {
+            let listed = docker.list().await.map_err(|error| chain(&error));
+            drop(wakes.send(Wake::Listed(listed)).await);
+        });
+    }
+
+    fn listed(&mut self, now: Moment, found: Vec<docker::Found>) {
+        self.listing = false;
+        let restarted = std::mem::take(&mut self.engine_was_away);
+        let mut by_service: BTreeMap<ServiceId, Vec<docker::Found>> = BTreeMap::new();
+        for one in found {
+            match &one.identity {
+                Ok(identity) => by_service
+                    .entry(identity.service.clone())
+                    .or_default()
+                    .push(one),
+                Err(label) => warn!(
+                    container = one.name,
+                    label, "a container of this host makes no sense; it is left alone"
+                ),
+            }
+        }
+        for (service, found) in &by_service {
+            if !self.posts.contains_key(service) {
+                self.adopt(service, found);
+            }
+        }
+        let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
+        for service in services {
+            let found = by_service.remove(&service).unwrap_or_default();
+            self.see(now, &service, found, restarted);
+        }
+        if std::mem::take(&mut self.list_again) {
+            self.list();
+        }
+    }
+
+    fn see(
+        &mut self,
+        now: Moment,
+        service: &ServiceId,
+        found: Vec<docker::Found>,
+        engine_restarted: bool,
+    ) {
+        let Some(post) = self.posts.get_mut(service) else {
+            return;
+        };
+        let seen: Seen = post.see(found, engine_restarted);
+        self.tell(now, service, Event::Saw(seen));
+    }
+
+    fn tell_all(&mut self, now: Moment, event: &Event) {
+        let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
+        for service in services {
+            self.tell(now, &service, event.clone());
+        }
+    }
+
+    /// Tells a berth what happened, keeps what follows, and flips the route when it wants that.
+    fn tell(&mut self, now: Moment, service: &ServiceId, event: Event) {
+        let Some(post) = self.posts.get_mut(service) else {
+            return;
+        };
+        let facts = post.berth.handle(now, event);
+        self.follow(now, service, facts);
+    }
+
+    /// Keeps facts and flips the route, in the order that the berth asks for.
+    fn follow(&mut self, now: Moment, service: &ServiceId, mut facts: Vec<Stamped>) {
+        loop {
+            self.noticed(service, &facts);
+            let Some(post) = self.posts.get_mut(service) else {
+                return;
+            };
+            post.unsaved.append(&mut facts);
+            let wanted = post.berth.want(now).flip;
+            if let (Some(route), true) = (wanted, post.berth.flips_first()) {
+                // Traffic goes back before anything is written: the route is its own record.
+                if let Some(more) = self.flip(now, service, route) {
+                    facts = more;
+                    continue;
+                }
+            }
+            if !self.save(service) {
+                return;
+            }
+            let Some(route) = wanted else { return };
+            match self.flip(now, service, route) {
+                Some(more) => facts = more,
+                None => return,
+            }
+        }
+    }
+
+    /// The cutover. `None`: it could not be made.
+    fn flip(&mut self, now: Moment, service: &ServiceId, route: Route) -> Option<Vec<Stamped>> {
+        let post = self.posts.get_mut(service)?;
+        if let Err(error) = self.parts.hands.traffic.switch(service, route) {
+            error!(%service, %route, error = chain(&error), "the route could not be changed; is the state directory writable?");
+            return None;
+        }
+        info!(%service, from = %post.berth.route(), to = %route, "the route changed");
+        let facts = post.berth.handle(now, Event::Flipped(route));
+        let (traffic, service) = (self.parts.hands.traffic.clone(), service.clone());
+        // Against a power cut; until then the route is this one or the one before.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = traffic.settle(&service) {
+                warn!(%service, error = chain(&error), "a changed route is not on the disk yet");
+            }
+        });
+        Some(facts)
+    }
+
+    /// Keeps what was not kept yet. `false`: it could not be; nothing may be done.
+    fn save(&mut self, service: &ServiceId) -> bool {
+        let Some(post) = self.posts.get_mut(service) else {
+            return false;
+        };
+        if !post.unsaved.is_empty() {
+            if let Err(error) = self.parts.journal.append(service, &post.unsaved) {
+                error!(%service, error = chain(&error), "facts could not be kept; nothing is done until they are");
+                return false;
+            }
+            post.unsaved.clear();
+        }
+        if let Some(summary) = post.berth.summary() {
+            self.parts.journal.condense(&summary);
+            post.tidy();
+        }
+        true
+    }
+
+    /// What people see of the facts, and what the shell does because of them.
+    fn noticed(&mut self, service: &ServiceId, facts: &[Stamped]) {
+        for stamped in facts {
+            #[allow(
+                clippy::wildcard_enum_match_arm,
+                reason = "people are told a few facts; the others are for debugging"
+            )]
+            match &stamped.fact {
+                Fact::Opened { plan, .. } => {
+                    info!(%service, rollout = %plan.rollout, generation = %plan.generation, "a swap began");
+                    if let Some(post) = self.posts.get_mut(service) {
+                        post.count_anew = true;
+                        post.last_log.clear();
+                    }
+                }
+                Fact::Sickened { why } => {
+                    warn!(%service, why, "the candidate may not stay: going back");
+                    self.fetch_log(service);
+                }
+                Fact::Committed => info!(%service, "the swap is committed"),
+                Fact::Reverted => info!(%service, "the swap is reverted"),
+                fact => debug!(%service, ?fact, "a fact"),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Helm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Helm")
+            .field("posts", &self.posts.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,206 @@
+//! One berth and what the shell needs around it: what is under way, what was seen, what was said.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cutover_core::spec::{Listener, ServiceSpec};
+use cutover_core::swap::{Action, Berth, Incarnation, Seen, SeenReplica, SeenState, Stamped};
+use cutover_core::{Moment, RevisionNumber, ServiceId, Slot};
+use cutover_proto::v1;
+
+use crate::docker::{Found, State};
+use crate::revisions::{RevisionError, Revisions};
+use crate::signals::Tally;
+use crate::traffic::{REQUEST_TIMEOUT, Site};
+
+/// One berth and the shell's memory of it.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) berth: Berth,
+    /// The action that is under way.
+    pub(crate) busy: Option<Action>,
+    /// Facts that could not be kept yet; nothing is done before they are.
+    pub(crate) unsaved: Vec<Stamped>,
+    pub(crate) specs: BTreeMap<RevisionNumber, Arc<ServiceSpec>>,
+    pub(crate) lives: BTreeMap<(Slot, u32), Life>,
+    pub(crate) samples: BTreeMap<(Slot, RevisionNumber, u32), Sample>,
+    /// When connections are counted next, and whether that is under way.
+    pub(crate) count: (Moment, bool),
+    pub(crate) found: Vec<Found>,
+    pub(crate) last_log: String,
+    pub(crate) logging: bool,
+    /// What nginx counted when the last swap began.
+    pub(crate) before: BTreeMap<Slot, Tally>,
+    /// A swap began, and `before` waits for the next count.
+    pub(crate) count_anew: bool,
+    pub(crate) tally: BTreeMap<Slot, Tally>,
+    /// What was last told to the coordinator, and when.
+    pub(crate) told: Option<(v1::BerthReport, Moment)>,
+}
+
+/// A running container, as it was last seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Life {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) revision: RevisionNumber,
+    pub(crate) started: SystemTime,
+    pub(crate) name: String,
+    pub(crate) address: Option<Ipv4Addr>,
+}
+
+/// The probing of one replica.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) next: Moment,
+    pub(crate) asked: bool,
+}
+
+impl Post {
+    pub(crate) fn new(berth: Berth) -> Self {
+        Self {
+            berth,
+            busy: None,
+            unsaved: Vec::new(),
+            specs: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            samples: BTreeMap::new(),
+            count: (Moment::ZERO, false),
+            found: Vec::new(),
+            last_log: String::new(),
+            logging: false,
+            before: BTreeMap::new(),
+            count_anew: false,
+            tally: BTreeMap::new(),
+            told: None,
+        }
+    }
+
+    /// What a revision is made of, read once.
+    pub(crate) fn spec(
+        &mut self,
+        revisions: &Revisions,
+        revision: RevisionNumber,
+    ) -> Result<Arc<ServiceSpec>, RevisionError> {
+        if let Some(spec) = self.specs.get(&revision) {
+            return Ok(Arc::clone(spec));
+        }
+        let spec = Arc::new(revisions.spec(self.berth.service(), revision)?);
+        self.specs.insert(revision, Arc::clone(&spec));
+        Ok(spec)
+    }
+
+    /// Revisions that are in use here: the rest need not be remembered.
+    fn in_use(&self) -> Vec<RevisionNumber> {
+        let settled = self.berth.current().into_iter().chain(self.berth.parked());
+        let candidate = self.berth.candidate().map(|settled| settled.side.revision);
+        settled
+            .map(|settled| settled.side.revision)
+            .chain(candidate)
+            .collect()
+    }
+
+    /// Forgets specs that nothing uses.
+    pub(crate) fn tidy(&mut self) {
+        let used = self.in_use();
+        self.specs.retain(|revision, _| used.contains(revision));
+        let slots: Vec<(Slot, RevisionNumber)> = self
+            .berth
+            .want(Moment::ZERO)
+            .watch
+            .iter()
+            .map(|w| (w.slot, w.revision))
+            .collect();
+        self.samples
+            .retain(|(slot, revision, _), _| slots.contains(&(*slot, *revision)));
+    }
+
+    /// Takes in this berth's containers and says what the machine must know of them.
+    pub(crate) fn see(&mut self, found: Vec<Found>, engine_restarted: bool) -> Seen {
+        let mut seen = Seen {
+            replicas: Vec::new(),
+            engine_restarted,
+        };
+        self.lives.clear();
+        for one in &found {
+            let Ok(identity) = &one.identity else {
+                continue;
+            };
+            let state = match &one.state {
+                State::Created(_) => SeenState::Created,
+                State::Running(since) | State::Paused(since) => {
+                    let incarnation = incarnation(&one.id, *since);
+                    let life = Life {
+                        incarnation,
+                        revision: identity.revision,
+                        started: *since,
+                        name: one.name.clone(),
+                        address: one.address,
+                    };
+                    self.lives.insert((identity.slot, identity.replica), life);
+                    SeenState::Up(incarnation)
+                }
+                State::Exited(exit) => SeenState::Down(exit.code),
+                State::Dying => continue,
+            };
+            seen.replicas.push(SeenReplica {
+                slot: identity.slot,
+                replica: identity.replica,
+                revision: identity.revision,
+                state,
+            });
+        }
+        self.found = found;
+        seen
+    }
+
+    /// Where nginx must be able to send this service's requests; `None`: it has none.
+    pub(crate) fn site(
+        &mut self,
+        revisions: &Revisions,
+        include_only: bool,
+        mut addresses: impl FnMut(&ServiceId, Slot, u32) -> Option<Vec<Ipv4Addr>>,
+    ) -> Option<Site> {
+        let service = self.berth.service().clone();
+        let settled = self.berth.current().cloned();
+        let mut listeners: Vec<Listener> = Vec::new();
+        let mut replicas = 1;
+        for settled in settled.into_iter().chain(self.berth.candidate()) {
+            if let Ok(spec) = self.spec(revisions, settled.side.revision) {
+                listeners.extend(spec.traffic.iter().cloned());
+                replicas = replicas.max(spec.replicas);
+            }
+        }
+        listeners.sort();
+        listeners.dedup();
+        if listeners.is_empty() {
+            return None;
+        }
+        let (blue, green) = (
+            addresses(&service, Slot::Blue, replicas)?,
+            addresses(&service, Slot::Green, replicas)?,
+        );
+        Some(Site {
+            service,
+            listeners,
+            blue,
+            green,
+            request_timeout: REQUEST_TIMEOUT,
+            include_only,
+        })
+    }
+}
+
+/// Another container, or another start of the same one, is another life.
+fn incarnation(id: &str, started: SystemTime) -> Incarnation {
+    let nanos = started
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
+    let low = u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or(0);
+    let prefix = id
+        .get(..12)
+        .and_then(|hex| u64::from_str_radix(hex, 16).ok())
+        .unwrap_or(0);
+    Incarnation(low ^ prefix.rotate_left(32))
+}

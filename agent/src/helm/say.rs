@@ -1,0 +1,178 @@
+//! What the coordinator is told: each berth's account, when it changed and while a swap is open.
+
+use std::time::{Duration, SystemTime};
+
+use cutover_core::{Moment, ServiceId, Slot};
+use cutover_proto::v1::{self, FromAgent, from_agent};
+use prost::Message;
+
+use crate::docker::{Found, State};
+use crate::helm::Helm;
+use crate::helm::post::Post;
+use crate::signals::{Counts, Tally};
+
+impl Helm {
+    /// Tells what changed, and what must be told again.
+    pub(super) fn report(&mut self, now: Moment) {
+        let start = self.parts.start;
+        let mut changed = false;
+        let mut reports = Vec::new();
+        for post in self
+            .posts
+            .values_mut()
+            .filter(|post| post.unsaved.is_empty())
+        {
+            let report = account(post, start, now);
+            let timeless = timeless(report.clone());
+            let due = post.told.as_ref().is_none_or(|(told, at)| {
+                *told != timeless
+                    || post.berth.open_plan().is_some() && now >= *at + renewal(self.lease)
+            });
+            if due {
+                changed |= post.told.as_ref().is_none_or(|(told, _)| *told != timeless);
+                post.told = Some((timeless, now));
+                reports.push(report);
+            }
+        }
+        if changed {
+            let all = self
+                .posts
+                .values_mut()
+                .filter(|post| post.unsaved.is_empty());
+            let all = all
+                .map(|post| account(post, start, now).encode_to_vec())
+                .collect();
+            self.parts.hello.send_replace(all);
+        }
+        if !self.connected {
+            return;
+        }
+        for report in reports {
+            let report = v1::Report {
+                report: report.encode_to_vec(),
+                clock_nanos: now.as_nanos(),
+            };
+            self.say(from_agent::What::Report(report));
+        }
+    }
+
+    /// When a berth's account must be told again though nothing changed.
+    pub(super) fn report_due(&self, post: &Post) -> Option<Moment> {
+        let open = self.connected && post.berth.open_plan().is_some();
+        post.told
+            .as_ref()
+            .filter(|_| open)
+            .map(|(_, at)| *at + renewal(self.lease))
+    }
+
+    /// Sends something; what finds no room is dropped, and a new Hello will say where everything stands.
+    pub(super) fn say(&self, what: from_agent::What) {
+        if let Err(error) = self.parts.outgoing.try_send(FromAgent { what: Some(what) }) {
+            tracing::warn!(%error, "the coordinator does not read fast enough; a report was dropped");
+        }
+    }
+
+    /// Takes in what nginx counted.
+    pub(super) fn signalled(&mut self, counts: Counts) {
+        for ((service, slot), tally) in counts.slots {
+            if let Some(post) = self.posts.get_mut(&service) {
+                post.tally.insert(slot, tally);
+            }
+        }
+        // What was counted between two swaps belongs to neither.
+        for post in self.posts.values_mut().filter(|post| post.count_anew) {
+            post.before = post.tally.clone();
+            post.count_anew = false;
+        }
+    }
+
+    /// Every account, for people on this host.
+    pub(super) fn accounts(&mut self, now: Moment) -> Vec<(ServiceId, v1::BerthReport)> {
+        let start = self.parts.start;
+        self.posts
+            .iter_mut()
+            .map(|(service, post)| (service.clone(), account(post, start, now)))
+            .collect()
+    }
+}
+
+fn renewal(lease: Duration) -> Duration {
+    cutover_core::rollout::renewal(lease)
+}
+
+/// The account without what changes by itself.
+fn timeless(mut report: v1::BerthReport) -> v1::BerthReport {
+    report.at = 0;
+    report.traffic = None;
+    if let Some(swap) = &mut report.swap {
+        swap.waits_at_most = 0;
+    }
+    for container in &mut report.containers {
+        container.up_seconds = 0;
+    }
+    report
+}
+
+fn account(post: &mut Post, start: u64, now: Moment) -> v1::BerthReport {
+    let mut report = v1::BerthReport::from(&post.berth.report(start, now));
+    report.containers = post.found.iter().filter_map(container).collect();
+    report.last_log.clone_from(&post.last_log);
+    report.traffic = traffic(post);
+    report
+}
+
+fn container(found: &Found) -> Option<v1::ContainerReport> {
+    let identity = found.identity.as_ref().ok()?;
+    let (state, since) = match &found.state {
+        State::Created(_) => ("created".to_owned(), None),
+        State::Running(since) => ("running".to_owned(), Some(*since)),
+        State::Paused(since) => ("paused".to_owned(), Some(*since)),
+        State::Exited(exit) => (format!("exited {}", exit.code), None),
+        State::Dying => ("removing".to_owned(), None),
+    };
+    let up = since.and_then(|since| SystemTime::now().duration_since(since).ok());
+    Some(v1::ContainerReport {
+        name: found.name.clone(),
+        revision: identity.revision.get(),
+        replica: identity.replica,
+        state,
+        address: found
+            .address
+            .map_or_else(String::new, |address| address.to_string()),
+        green: identity.slot == Slot::Green,
+        up_seconds: up.map_or(0, |up| up.as_secs()),
+        image: found.image_id.clone(),
+    })
+}
+
+/// Requests since the open (or last) swap began.
+fn traffic(post: &Post) -> Option<v1::TrafficReport> {
+    let since = |slot: Slot| {
+        let now = post.tally.get(&slot)?;
+        Some(
+            post.before
+                .get(&slot)
+                .map_or_else(|| now.clone(), |before| now.since(before)),
+        )
+    };
+    let all: Vec<(Slot, Tally)> = Slot::ALL
+        .into_iter()
+        .filter_map(|slot| Some((slot, since(slot)?)))
+        .collect();
+    if all.is_empty() {
+        return None;
+    }
+    let candidate = post.berth.candidate().map(|settled| settled.slot);
+    let mut report = v1::TrafficReport::default();
+    for (slot, tally) in &all {
+        let failed = tally.by_class.get(4).copied().unwrap_or(0);
+        report.requests += tally.requests;
+        report.failed += failed;
+        report.lost += tally.lost;
+        if Some(*slot) == candidate {
+            report.candidate_requests += tally.requests;
+            report.candidate_failed += failed;
+        }
+    }
+    Some(report)
+}

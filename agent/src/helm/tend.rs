@@ -1,0 +1,470 @@
+//! After each wake: what every berth wants, asked again and set going.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cutover_core::spec::{Check, ServiceSpec};
+use cutover_core::swap::{Action, Event, Pace, Watch};
+use cutover_core::{Moment, ServiceId, Slot};
+use cutover_daemon::logging::chain;
+use tracing::{debug, warn};
+
+use crate::helm::act::Job;
+use crate::helm::post::{Post, Sample};
+use crate::helm::wake::{Sampled, Wake};
+use crate::helm::{Helm, SAVE_AGAIN, connections};
+use crate::probe;
+use crate::traffic::Site;
+
+/// How often the connections of a draining slot are counted.
+const COUNT_EVERY: Duration = Duration::from_millis(100);
+/// How often a committed replica is sampled that has no liveness check of its own.
+const IDLE_EVERY: Duration = Duration::from_secs(10);
+/// Docker's HEALTHCHECK is run by the agent at least so often while something hangs on it.
+const HEALTHCHECK_EVERY: Duration = Duration::from_secs(1);
+/// How often requests are read from the counter while a swap is open.
+const SIGNAL_EVERY: Duration = Duration::from_secs(1);
+
+impl Helm {
+    /// Sets going what every berth wants now.
+    pub(super) fn tend(&mut self, now: Moment) {
+        let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
+        for service in &services {
+            self.tell(now, service, Event::Ticked);
+            self.act(now, service);
+            self.probe(now, service);
+            self.count(now, service);
+        }
+        self.arrange(now);
+        self.read_signals(now);
+        self.report(now);
+    }
+
+    /// When the loop must wake by itself.
+    pub(super) fn next_wake(&self, now: Moment) -> Option<Moment> {
+        let own = [
+            self.counting,
+            (!self.arranging && self.arranged.is_none()).then_some(self.arrange_after),
+        ];
+        let of_posts = self.posts.values().flat_map(|post| {
+            let save = (!post.unsaved.is_empty()).then(|| now + SAVE_AGAIN);
+            let deadline = post.berth.deadline(now).map(|deadline| deadline.at);
+            let samples = post
+                .samples
+                .values()
+                .filter(|sample| !sample.asked)
+                .map(|sample| sample.next)
+                .min();
+            let counting = post.berth.want(now).count.is_some() && !post.count.1;
+            let report = self.report_due(post);
+            [
+                save,
+                deadline,
+                samples,
+                counting.then_some(post.count.0),
+                report,
+            ]
+        });
+        own.into_iter().chain(of_posts).flatten().min()
+    }
+
+    /// Starts the action that the berth wants, unless one is under way or facts wait to be kept.
+    fn act(&mut self, now: Moment, service: &ServiceId) {
+        let Some(post) = self.posts.get_mut(service) else {
+            return;
+        };
+        if post.busy.is_some() || !post.unsaved.is_empty() {
+            return;
+        }
+        let Some(action) = post.berth.want(now).act else {
+            return;
+        };
+        let job = match self.job(service, action) {
+            Ok(job) => job,
+            Err(reason) => {
+                warn!(%service, ?action, reason, "an action can't be begun");
+                let failure = cutover_core::swap::Failure {
+                    transient: false,
+                    reason,
+                };
+                self.tell(now, service, Event::Failed(action, failure));
+                return;
+            }
+        };
+        if let Some(post) = self.posts.get_mut(service) {
+            post.busy = Some(action);
+        }
+        debug!(%service, ?action, "an action begins");
+        let (hands, wakes, service) = (
+            self.parts.hands.clone(),
+            self.parts.wakes.clone(),
+            service.clone(),
+        );
+        tokio::spawn(async move {
+            let result = hands.act(&job).await;
+            let found = match action {
+                Action::Make { .. }
+                | Action::Start { .. }
+                | Action::Stop { .. }
+                | Action::Remove { .. } => hands.look(&service).await,
+                Action::Fetch { .. } | Action::Smoke { .. } | Action::Prove(_) => None,
+            };
+            drop(
+                wakes
+                    .send(Wake::Acted {
+                        service,
+                        action,
+                        result,
+                        found,
+                    })
+                    .await,
+            );
+        });
+    }
+
+    /// All that an action needs.
+    fn job(&mut self, service: &ServiceId, action: Action) -> Result<Job, String> {
+        let post = self.posts.get_mut(service).ok_or("the service is gone")?;
+        let (slot, revision) = match action {
+            Action::Fetch { revision } => (None, revision),
+            Action::Make { slot, revision }
+            | Action::Start { slot, revision }
+            | Action::Smoke { slot, revision, .. }
+            | Action::Stop { slot, revision }
+            | Action::Remove { slot, revision } => (Some(slot), revision),
+            Action::Prove(_) => {
+                let side = post
+                    .berth
+                    .candidate()
+                    .or_else(|| post.berth.current().cloned());
+                (
+                    None,
+                    side.ok_or("there is no revision to prove")?.side.revision,
+                )
+            }
+        };
+        let spec = post
+            .spec(&self.parts.revisions, revision)
+            .map_err(|error| chain(&error))?;
+        let generation = post
+            .berth
+            .open_plan()
+            .map_or_else(|| post.berth.fence(), |plan| plan.generation);
+        let addresses = match slot {
+            Some(slot) => self
+                .parts
+                .addresses
+                .of(service, slot, spec.replicas)
+                .map_err(|error| chain(&error))?,
+            None => Vec::new(),
+        };
+        let site = self.site(service);
+        let sites = if matches!(action, Action::Make { .. }) {
+            self.sites()
+        } else {
+            Vec::new()
+        };
+        if matches!(action, Action::Make { .. }) {
+            self.arranged = Some(sites.clone());
+        }
+        Ok(Job {
+            service: service.clone(),
+            action,
+            spec,
+            generation,
+            addresses,
+            site,
+            sites,
+        })
+    }
+
+    fn site(&mut self, service: &ServiceId) -> Option<Site> {
+        let include_only = self
+            .parts
+            .include_only
+            .iter()
+            .any(|name| *name == service.to_string());
+        let addresses = &mut self.parts.addresses;
+        let give = |service: &ServiceId, slot: Slot, replicas: u32| match addresses
+            .of(service, slot, replicas)
+        {
+            Ok(given) => Some(given),
+            Err(error) => {
+                warn!(%service, error = chain(&error), "no address");
+                None
+            }
+        };
+        self.posts
+            .get_mut(service)?
+            .site(&self.parts.revisions, include_only, give)
+    }
+
+    /// Every site that nginx must carry now.
+    fn sites(&mut self) -> Vec<Site> {
+        let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
+        services
+            .iter()
+            .filter_map(|service| self.site(service))
+            .collect()
+    }
+
+    /// Tells nginx of all sites when they are other ones than it was told of, in a quiet moment.
+    fn arrange(&mut self, now: Moment) {
+        let quiet = self
+            .posts
+            .values()
+            .all(|post| post.berth.open_plan().is_none());
+        if self.arranging || now < self.arrange_after || !(quiet || self.arranged.is_none()) {
+            return;
+        }
+        let sites = self.sites();
+        if self.arranged.as_ref() == Some(&sites) || (sites.is_empty() && self.arranged.is_none()) {
+            return;
+        }
+        self.arranging = true;
+        self.arranged = Some(sites.clone());
+        let (arranger, wakes) = (self.parts.hands.arranger.clone(), self.parts.wakes.clone());
+        tokio::spawn(async move {
+            let result = arranger
+                .arrange(sites, None)
+                .await
+                .map_err(|failure| failure.reason);
+            drop(wakes.send(Wake::Arranged(result)).await);
+        });
+    }
+
+    /// Takes the samples that are due.
+    fn probe(&mut self, now: Moment, service: &ServiceId) {
+        let Some(post) = self.posts.get_mut(service) else {
+            return;
+        };
+        let watches = post.berth.want(now).watch;
+        post.samples.retain(|(slot, revision, _), _| {
+            watches
+                .iter()
+                .any(|watch| watch.slot == *slot && watch.revision == *revision)
+        });
+        for watch in watches {
+            let spec = match post.spec(&self.parts.revisions, watch.revision) {
+                Ok(spec) => spec,
+                Err(error) => {
+                    warn!(%service, error = chain(&error), "a revision can't be probed");
+                    continue;
+                }
+            };
+            for replica in 1..=spec.replicas {
+                sample(
+                    post,
+                    &self.parts.hands,
+                    &self.parts.wakes,
+                    now,
+                    watch,
+                    replica,
+                    &spec,
+                );
+            }
+        }
+    }
+
+    pub(super) fn sampled(&mut self, now: Moment, sampled: Sampled) {
+        let Sampled {
+            service,
+            slot,
+            revision,
+            replica,
+            incarnation,
+            healthy,
+            evidence,
+        } = sampled;
+        if let Some(post) = self.posts.get_mut(&service)
+            && let Some(sample) = post.samples.get_mut(&(slot, revision, replica))
+        {
+            sample.asked = false;
+        }
+        self.tell(
+            now,
+            &service,
+            Event::Sampled {
+                slot,
+                replica,
+                incarnation,
+                healthy,
+                evidence,
+            },
+        );
+    }
+
+    /// Counts the connections of a slot that is being drained.
+    fn count(&mut self, now: Moment, service: &ServiceId) {
+        let Some(post) = self.posts.get_mut(service) else {
+            return;
+        };
+        let Some(slot) = post.berth.want(now).count else {
+            return;
+        };
+        if post.count.1 || now < post.count.0 {
+            return;
+        }
+        post.count = (now + COUNT_EVERY, true);
+        let replicas = post.lives.iter().filter(|((at, _), _)| *at == slot);
+        let addresses: Vec<_> = replicas.filter_map(|(_, life)| life.address).collect();
+        let (wakes, service) = (self.parts.wakes.clone(), service.clone());
+        tokio::spawn(async move {
+            let table = tokio::fs::read_to_string("/proc/net/tcp").await;
+            let open = match table {
+                Ok(table) => connections::open(&table, &addresses),
+                Err(error) => {
+                    warn!(
+                        error = chain(&error),
+                        "connections can't be counted; the whole drain time is waited for"
+                    );
+                    u64::MAX
+                }
+            };
+            drop(
+                wakes
+                    .send(Wake::Counted {
+                        service,
+                        slot,
+                        open,
+                    })
+                    .await,
+            );
+        });
+    }
+
+    /// Reads the counts of requests while a swap is open.
+    fn read_signals(&mut self, now: Moment) {
+        let open = self
+            .posts
+            .values()
+            .any(|post| post.berth.open_plan().is_some());
+        match self.counting {
+            None if open => self.counting = Some(now),
+            Some(at) if now >= at => {
+                self.counting = open.then(|| now + SIGNAL_EVERY);
+                let (signals, wakes) = (self.parts.signals.clone(), self.parts.wakes.clone());
+                tokio::spawn(async move {
+                    if let Ok(counts) = signals.counts().await {
+                        drop(wakes.send(Wake::Signalled(counts)).await);
+                    }
+                });
+            }
+            None | Some(_) => {}
+        }
+    }
+
+    /// Reads the last lines of the candidate's log, before its container goes.
+    pub(super) fn fetch_log(&mut self, service: &ServiceId) {
+        let Some(post) = self.posts.get_mut(service) else {
+            return;
+        };
+        let Some(candidate) = post.berth.candidate().filter(|_| !post.logging) else {
+            return;
+        };
+        post.logging = true;
+        let revision = candidate.side.revision;
+        let names = post.found.iter().filter(|found| {
+            found
+                .identity
+                .as_ref()
+                .is_ok_and(|id| id.revision == revision)
+        });
+        let names: Vec<String> = names.map(|found| found.name.clone()).collect();
+        let (hands, wakes, service) = (
+            self.parts.hands.clone(),
+            self.parts.wakes.clone(),
+            service.clone(),
+        );
+        tokio::spawn(async move {
+            let lines = hands.last_lines(&names).await.unwrap_or_default();
+            drop(wakes.send(Wake::Logged { service, lines }).await);
+        });
+    }
+}
+
+/// Asks one replica, when it is due and not being asked.
+fn sample(
+    post: &mut Post,
+    hands: &crate::helm::Hands,
+    wakes: &tokio::sync::mpsc::Sender<Wake>,
+    now: Moment,
+    watch: Watch,
+    replica: u32,
+    spec: &Arc<ServiceSpec>,
+) {
+    let Watch {
+        slot,
+        revision,
+        pace,
+    } = watch;
+    let Some(life) = post
+        .lives
+        .get(&(slot, replica))
+        .filter(|life| life.revision == revision)
+    else {
+        return;
+    };
+    let every = interval(spec, pace);
+    let entry = post
+        .samples
+        .entry((slot, revision, replica))
+        .or_insert(Sample {
+            next: now,
+            asked: false,
+        });
+    // A replica that is waited for is not asked at the pace of an idle one.
+    entry.next = entry.next.min(now + every);
+    if entry.asked || now < entry.next {
+        return;
+    }
+    *entry = Sample {
+        next: now + every,
+        asked: true,
+    };
+    let Some(address) = life.address else { return };
+    let (check, timeout) = match (pace, &spec.live) {
+        (Pace::Live, Some(live)) => (live.check.clone(), live.timeout),
+        (Pace::Live | Pace::Ready, _) => (spec.ready.check.clone(), spec.ready.timeout),
+    };
+    let (docker, wakes, name) = (hands.docker.clone(), wakes.clone(), life.name.clone());
+    let (service, incarnation) = (post.berth.service().clone(), life.incarnation);
+    tokio::spawn(async move {
+        let replica_at = probe::Replica {
+            address,
+            container: &name,
+        };
+        let sample = probe::sample(&docker, &check, replica_at, timeout).await;
+        let (healthy, evidence) = (
+            sample.healthy,
+            if sample.healthy {
+                String::new()
+            } else {
+                sample.evidence
+            },
+        );
+        let sampled = Sampled {
+            service,
+            slot,
+            revision,
+            replica,
+            incarnation,
+            healthy,
+            evidence,
+        };
+        drop(wakes.send(Wake::Sampled(sampled)).await);
+    });
+}
+
+fn interval(spec: &ServiceSpec, pace: Pace) -> Duration {
+    match (pace, &spec.live, &spec.ready.check) {
+        (Pace::Live, Some(live), _) => live.every,
+        (Pace::Live, None, _) => IDLE_EVERY.max(spec.ready.every),
+        (Pace::Ready, _, Check::Docker) => spec.ready.every.min(HEALTHCHECK_EVERY),
+        (
+            Pace::Ready,
+            _,
+            Check::Http { .. } | Check::Tcp { .. } | Check::Exec { .. } | Check::Running,
+        ) => spec.ready.every,
+    }
+}

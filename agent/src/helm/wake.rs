@@ -1,0 +1,57 @@
+//! Everything that can wake the loop.
+
+use cutover_core::swap::{Action, Failure};
+use cutover_core::{ServiceId, Slot};
+use tokio::sync::oneshot;
+
+use crate::docker::{Event, Found};
+use crate::local::Ask;
+use crate::session::LinkEvent;
+
+/// Something happened.
+#[derive(Debug)]
+pub(crate) enum Wake {
+    /// From the coordinator, or about the stream to it.
+    Link(LinkEvent),
+    /// From the container engine.
+    Engine(Event),
+    /// This host's containers, all of them, or why they could not be listed.
+    Listed(Result<Vec<Found>, String>),
+    /// A berth's action ended; then its containers were read.
+    Acted {
+        service: ServiceId,
+        action: Action,
+        result: Result<(), Failure>,
+        found: Option<Vec<Found>>,
+    },
+    /// A probe was answered, or was not.
+    Sampled(Sampled),
+    /// Connections of a slot were counted.
+    Counted {
+        service: ServiceId,
+        slot: Slot,
+        open: u64,
+    },
+    /// The last lines of a candidate that may not stay.
+    Logged { service: ServiceId, lines: String },
+    /// nginx was told of all sites, or could not be.
+    Arranged(Result<(), String>),
+    /// Requests were counted.
+    Signalled(crate::signals::Counts),
+    /// Somebody on this host asks.
+    Asked(Ask, oneshot::Sender<String>),
+    /// A task ended that should not have.
+    Ended(&'static str),
+}
+
+/// One sample of one replica.
+#[derive(Debug)]
+pub(crate) struct Sampled {
+    pub(crate) service: ServiceId,
+    pub(crate) slot: Slot,
+    pub(crate) revision: cutover_core::RevisionNumber,
+    pub(crate) replica: u32,
+    pub(crate) incarnation: cutover_core::swap::Incarnation,
+    pub(crate) healthy: bool,
+    pub(crate) evidence: String,
+}

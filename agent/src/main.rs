@@ -1,0 +1,330 @@
+//! `cutover-agent`: the program. What was typed, and the exit code; the rest is the library's.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{Parser, Subcommand};
+use cutover_agent::config::{self, Config};
+use cutover_agent::enroll::{self, Enrolled, Wish};
+use cutover_agent::{local, run};
+use cutover_core::{HostId, ServiceId};
+use cutover_daemon::service::EXIT_CONFIG;
+use cutover_daemon::{clock, logging};
+
+/// Swaps containers behind nginx on this host, and moves them back when the new version is sick.
+#[derive(Parser)]
+#[command(name = "cutover-agent", version)]
+struct Cli {
+    /// The configuration.
+    #[arg(long, global = true, default_value = config::PATH, value_name = "FILE")]
+    config: PathBuf,
+    /// Where everything is kept; wins over the configuration's.
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the agent; systemd does this.
+    Run,
+    /// Make this machine a host of a coordinator. A second time changes nothing.
+    Enroll {
+        /// The coordinator's enrolment listener, HOST:7444.
+        #[arg(long, value_name = "HOST:PORT")]
+        coordinator: String,
+        /// A file with the token of `cutover host token`; `-`: standard input.
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+        /// The name as a host; this machine's host name unless given.
+        #[arg(long, value_name = "NAME")]
+        host: Option<String>,
+        /// A label, KEY=VALUE; may be given again. The token's labels win.
+        #[arg(long = "label", value_name = "KEY=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Where every service stands on this host. Works without a coordinator.
+    Status {
+        /// One JSON object.
+        #[arg(short, long, value_parser = ["json", "text"], default_value = "text")]
+        output: String,
+    },
+    /// The containers on this host.
+    Ps {
+        /// One JSON array.
+        #[arg(short, long, value_parser = ["json", "text"], default_value = "text")]
+        output: String,
+    },
+    /// Bring the old revision of a service back on this host, now. Works without a coordinator.
+    Revert {
+        /// APP/SERVICE, or SERVICE where it is unique on this host.
+        service: String,
+    },
+    /// Let nothing of a service move by itself on this host.
+    Hold {
+        /// APP/SERVICE, or SERVICE where it is unique on this host.
+        service: String,
+        /// Let it move again.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Remove sockets that a killed nginx left behind; nginx's unit does this before it starts.
+    #[command(hide = true)]
+    ClearSockets,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut config = match Config::read(&cli.config) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&anyhow!(error));
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if let Some(state_dir) = cli.state_dir {
+        config.state_dir = state_dir;
+    }
+    // Fails only when a provider is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&anyhow!(error).context("could not start"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(act(cli.verb, &config)) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn act(verb: Verb, config: &Config) -> Result<ExitCode> {
+    match verb {
+        Verb::Run => {
+            logging::init();
+            match run::run(config).await {
+                Ok(()) => Ok(ExitCode::SUCCESS),
+                Err(error @ (run::RunError::Addresses(_) | run::RunError::Traffic(_))) => {
+                    complain(&anyhow!(error));
+                    Ok(ExitCode::from(EXIT_CONFIG))
+                }
+                Err(error) => Err(error.into()),
+            }
+        }
+        Verb::Enroll {
+            coordinator,
+            token_file,
+            host,
+            labels,
+        } => enroll(config, &coordinator, &token_file, host, &labels).await,
+        Verb::Status { output } => {
+            let status = local::ask_status(&config.local_socket()).await?;
+            if output == "json" {
+                say(&serde_json::to_string(&status)?)?
+            } else {
+                say(&status_text(&status))?
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Ps { output } => {
+            let status = local::ask_status(&config.local_socket()).await?;
+            if output == "json" {
+                let all: Vec<_> = status
+                    .services
+                    .iter()
+                    .flat_map(|service| &service.containers)
+                    .collect();
+                say(&serde_json::to_string(&all)?)?;
+            } else {
+                say(&ps_text(&status))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Revert { service } => {
+            let service = named(config, &service).await?;
+            say(&local::ask_revert(&config.local_socket(), &service).await?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Hold { service, release } => {
+            let service = named(config, &service).await?;
+            say(&local::ask_hold(&config.local_socket(), &service, !release).await?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::ClearSockets => {
+            let removed = run::clear_sockets(&config.inner_dir())
+                .context("could not remove stale sockets")?;
+            if removed > 0 {
+                say(&format!("removed {removed} stale sockets"))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn enroll(
+    config: &Config,
+    coordinator: &str,
+    token_file: &Path,
+    host: Option<String>,
+    labels: &[String],
+) -> Result<ExitCode> {
+    let token = if token_file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("could not read the token from standard input")?;
+        text
+    } else {
+        std::fs::read_to_string(token_file)
+            .with_context(|| format!("could not read the token from {}", token_file.display()))?
+    };
+    let name = match host {
+        Some(name) => name,
+        None => sysinfo::System::host_name()
+            .context("this machine has no host name; give one with --host")?,
+    };
+    let mut map = BTreeMap::new();
+    for label in labels {
+        let (key, value) = label
+            .split_once('=')
+            .with_context(|| format!("{label:?} is no label: write KEY=VALUE"))?;
+        map.insert(key.to_owned(), value.to_owned());
+    }
+    let wish = Wish {
+        coordinator: coordinator
+            .parse()
+            .with_context(|| format!("{coordinator:?} is no HOST:PORT"))?,
+        token: cutover_proto::token::Token::from_line(token.trim())
+            .context("the token can't be used; was it copied whole?")?,
+        host: name
+            .parse::<HostId>()
+            .context("give another name with --host")?,
+        machine_id: clock::machine_id(&config.machine_id_file)
+            .with_context(|| format!("could not read {}", config.machine_id_file.display()))?,
+        labels: map,
+    };
+    run::make_membership_folder(config)?;
+    let enrolled = enroll::enroll(&config.membership_dir(), wish).await?;
+    match enrolled {
+        Enrolled::New(membership) => say(&format!(
+            "enrolled as {}; start it with: systemctl enable --now cutover-agent",
+            membership.host()
+        ))?,
+        Enrolled::Already(membership) => say(&format!(
+            "already enrolled as {}; unchanged",
+            membership.host()
+        ))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The service of this name; a bare SERVICE must be unique here.
+async fn named(config: &Config, text: &str) -> Result<ServiceId> {
+    if text.contains('/') {
+        return Ok(text.parse()?);
+    }
+    let status = local::ask_status(&config.local_socket()).await?;
+    let all: Vec<&str> = status
+        .services
+        .iter()
+        .map(|service| service.service.as_str())
+        .collect();
+    let matching: Vec<&&str> = all
+        .iter()
+        .filter(|name| name.ends_with(&format!("/{text}")))
+        .collect();
+    match matching.as_slice() {
+        [one] => Ok(one.parse()?),
+        [] => bail!("{text} is not on this host; here are: {}", all.join(", ")),
+        several => bail!(
+            "{text} is ambiguous: {}",
+            several
+                .iter()
+                .map(|name| **name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    }
+}
+
+fn status_text(status: &local::Status) -> String {
+    let link = if status.connected {
+        "connected to its coordinator"
+    } else {
+        "without its coordinator"
+    };
+    let mut lines = vec![format!("this host is {link}")];
+    for service in &status.services {
+        let revision = if service.revision == 0 {
+            "nothing".to_owned()
+        } else {
+            format!("@{}", service.revision)
+        };
+        let mut line = format!(
+            "{}  {revision}  {} of {} replicas proved  nginx: {}",
+            service.service, service.replicas_proved, service.replicas_wanted, service.route
+        );
+        if !service.phase.is_empty() {
+            line.push_str(&format!(
+                "  swap to @{}: {}",
+                service.candidate, service.phase
+            ));
+        }
+        if service.hold {
+            line.push_str("  held by hand");
+        }
+        for said in [&service.why, &service.trouble].into_iter().flatten() {
+            line.push_str(&format!("\n    {said}"));
+        }
+        lines.push(line);
+    }
+    if status.services.is_empty() {
+        lines.push("no service runs here yet".to_owned());
+    }
+    lines.join("\n")
+}
+
+fn ps_text(status: &local::Status) -> String {
+    let mut lines = vec![format!(
+        "{:<32} {:<6} {:<12} {:<16} {}",
+        "CONTAINER", "SLOT", "STATE", "ADDRESS", "UP"
+    )];
+    for container in status
+        .services
+        .iter()
+        .flat_map(|service| &service.containers)
+    {
+        let up = if container.up_seconds == 0 {
+            "-".to_owned()
+        } else {
+            format!("{} s", container.up_seconds)
+        };
+        lines.push(format!(
+            "{:<32} {:<6} {:<12} {:<16} {up}",
+            container.name, container.slot, container.state, container.address
+        ));
+    }
+    lines.join("\n")
+}
+
+fn say(text: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("could not write to standard output")
+}
+
+/// An error and its causes, once.
+fn complain(error: &anyhow::Error) {
+    // With standard error gone there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "cutover-agent: {error:#}");
+}

@@ -1,0 +1,193 @@
+//! Making nginx carry the sites: write, test, reload, wait, prove.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cutover_core::ServiceId;
+use tokio::time::Instant;
+
+use super::conf::Conf;
+use super::error::Cause;
+use super::plan::{check_socket_room, plan};
+use super::process::{self, Crew, LogTail};
+use super::prove::{Patience, prove};
+use super::sockets::remove_stale_sockets;
+use super::{Error, RouteError, Site, Traffic, Unproved, render, routes, verdict};
+
+/// From the signal to the first answer with the new configuration. nginx itself tries for 2.5 s to bind.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+/// How long old workers are waited for; who has long requests is reported, not waited for.
+const OLD_WORKERS_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks at the processes.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What [`Traffic::ensure`] did.
+#[derive(Debug, Default)]
+#[must_use = "a site that is not proved may get no requests"]
+pub struct Ensured {
+    /// The configuration changed, and nginx was reloaded.
+    pub reloaded: bool,
+    /// Workers with the former configuration that still finish requests (slow
+    /// ones, WebSockets). What they talk to must not be stopped before they end:
+    /// [`Traffic::alive`] tells.
+    pub leaving: Vec<u32>,
+    /// nginx's warnings that don't concern our names.
+    pub warnings: Vec<String>,
+    /// Sites whose requests do not go where their route says.
+    pub unproved: Vec<Unproved>,
+    /// Sites whose route could not be read.
+    pub unreadable: BTreeMap<ServiceId, RouteError>,
+}
+
+pub(super) async fn ensure(traffic: &Traffic, sites: &[Site]) -> Result<Ensured, Error> {
+    let paths = &traffic.paths;
+    check_socket_room(&paths.runtime)?;
+    let conf = Conf::new(&paths.conf);
+    if conf.recover()? {
+        tracing::warn!(
+            "the agent ended while a configuration of nginx was being tried; the former one is back"
+        );
+    }
+    let build = process::build(paths).await?;
+    let plan = plan(paths, sites)?;
+    let (fingerprint, files) = render::render(&plan, paths, traffic.signals_socket(), &build)?;
+    for keyed in &plan.sites {
+        routes::prepare(&paths.routes, &paths.runtime, keyed).map_err(|source| Error::File {
+            doing: "prepare the routes in",
+            path: routes::directory(&paths.routes, &keyed.site.service),
+            source,
+        })?;
+    }
+    let crew = process::crew(paths);
+    let held = conf.holds(&fingerprint, &files);
+    if held && (crew.master.is_some() || !crew.orphans.is_empty()) {
+        let mut ensured = Ensured {
+            leaving: crew.leaving.clone(),
+            ..Ensured::default()
+        };
+        proofs(traffic, sites, Patience::Switch, &mut ensured).await;
+        if !ensured
+            .unproved
+            .iter()
+            .any(|unproved| matches!(unproved.cause, Cause::OldConfiguration))
+        {
+            return Ok(ensured);
+        }
+    }
+    if crew.master.is_none() && !crew.orphans.is_empty() {
+        return Err(Error::MasterGone {
+            workers: crew.orphans.len(),
+        });
+    }
+    conf.try_out(&fingerprint, &files)?;
+    match take(traffic, sites, &conf, &plan, &crew).await {
+        Ok(ensured) => {
+            conf.confirm()?;
+            Ok(ensured)
+        }
+        // Nothing runs that could disagree; what is in place was tested.
+        Err(Error::NotRunning) => {
+            conf.confirm()?;
+            Err(Error::NotRunning)
+        }
+        Err(error) => {
+            conf.restore()?;
+            Err(error)
+        }
+    }
+}
+
+async fn take(
+    traffic: &Traffic,
+    sites: &[Site],
+    conf: &Conf<'_>,
+    plan: &super::plan::Plan<'_>,
+    crew: &Crew,
+) -> Result<Ensured, Error> {
+    let paths = &traffic.paths;
+    let test = process::test(paths).await?;
+    let warnings = verdict::judge(&test, conf, plan, paths)?;
+    remove_stale_sockets(&paths.runtime).map_err(|source| Error::File {
+        doing: "remove stale sockets from",
+        path: paths.runtime.clone(),
+        source,
+    })?;
+    let master = crew.master.ok_or(Error::NotRunning)?;
+    let log = LogTail::of(master);
+    process::reload(master).map_err(|source| Error::NotTaken {
+        why: source.to_string(),
+    })?;
+    let deadline = Instant::now() + TAKEN_WITHIN;
+    let old: Vec<u32> = crew.workers.iter().chain(&crew.leaving).copied().collect();
+    // New workers are there when one is that was not; nginx's error log knows sooner when none will come.
+    loop {
+        let now = process::crew(paths);
+        if now.workers.iter().any(|pid| !old.contains(pid)) {
+            break;
+        }
+        if let Some(why) = log.errors() {
+            return Err(Error::NotTaken { why });
+        }
+        if Instant::now() >= deadline {
+            let why = format!(
+                "no new worker came within {} s; see nginx's error log",
+                TAKEN_WITHIN.as_secs()
+            );
+            return Err(Error::NotTaken { why });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let mut ensured = Ensured {
+        reloaded: true,
+        warnings,
+        ..Ensured::default()
+    };
+    proofs(traffic, sites, Patience::Reload(deadline), &mut ensured).await;
+    ensured.leaving = old_workers(traffic, &old).await;
+    Ok(ensured)
+}
+
+/// Waits until no worker of the former configuration is left; those that are still there at the end.
+async fn old_workers(traffic: &Traffic, old: &[u32]) -> Vec<u32> {
+    let deadline = Instant::now() + OLD_WORKERS_WITHIN;
+    loop {
+        let now = process::crew(&traffic.paths);
+        let left: Vec<u32> = now
+            .workers
+            .iter()
+            .chain(&now.leaving)
+            .copied()
+            .filter(|pid| old.contains(pid))
+            .collect();
+        if left.is_empty() || Instant::now() >= deadline {
+            return left;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn proofs(traffic: &Traffic, sites: &[Site], patience: Patience, ensured: &mut Ensured) {
+    for site in sites.iter().filter(|site| !site.listeners.is_empty()) {
+        match traffic.current(&site.service) {
+            Ok(Some(route)) => {
+                if let Err(unproved) = prove(traffic, site, route, patience).await {
+                    ensured.unproved.push(unproved);
+                }
+            }
+            // `prepare` made one; who took it away since is told as garbage.
+            Ok(None) => {
+                let path = routes::directory(&traffic.paths.routes, &site.service).join("current");
+                ensured.unreadable.insert(
+                    site.service.clone(),
+                    RouteError::Garbage {
+                        path,
+                        target: "nothing".into(),
+                    },
+                );
+            }
+            Err(error) => {
+                ensured.unreadable.insert(site.service.clone(), error);
+            }
+        }
+    }
+}
