@@ -1,0 +1,137 @@
+//! What changes between two specs, for people.
+//!
+//! Keeps true (P8): of environment and configs the names are said, never the values.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use cutover_core::ServiceId;
+use cutover_core::spec::{MountSource, ServiceSpec, Strategy};
+use cutover_proto::v1;
+
+use super::wake::Refusal;
+use crate::planner::Planned;
+
+/// One service of a plan that is shown.
+pub(super) struct Shown<'a> {
+    pub(super) service: &'a ServiceId,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) spec: Option<&'a ServiceSpec>,
+    pub(super) planned: &'a Result<Planned, Refusal>,
+}
+
+pub(super) fn show(before: Option<&ServiceSpec>, shown: Shown<'_>) -> v1::ServicePlanView {
+    let mut view = v1::ServicePlanView {
+        service: shown.service.to_string(),
+        from_revision: shown.from,
+        to_revision: shown.to,
+        removed: shown.spec.is_none(),
+        ..v1::ServicePlanView::default()
+    };
+    if let Some(spec) = shown.spec {
+        strategy(spec).clone_into(&mut view.strategy);
+        view.changes = before.map_or_else(
+            || vec![format!("new: {}", spec.container.image)],
+            |before| changes(before, spec),
+        );
+    }
+    match shown.planned {
+        Ok(Planned::AlreadyThere) => view.already_there = true,
+        Ok(Planned::Plan(plan)) => {
+            view.skipped = plan.skipped.iter().map(ToString::to_string).collect();
+            let mut waves = vec![v1::WaveView::default(); plan.waves()];
+            for (index, host) in plan.hosts.iter().enumerate() {
+                if let Some(wave) = waves.get_mut(plan.wave_of(index)) {
+                    wave.hosts.push(host.host.to_string());
+                }
+            }
+            view.waves = waves;
+        }
+        Err(refusal) => view.refused = refusal.to_string(),
+    }
+    view
+}
+
+pub(super) fn strategy(spec: &ServiceSpec) -> &'static str {
+    strategy_name(spec.policy.strategy)
+}
+
+pub(super) fn strategy_name(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Rolling => "rolling",
+        Strategy::BlueGreen => "blue-green",
+        Strategy::Recreate => "recreate",
+    }
+}
+
+fn changes(before: &ServiceSpec, after: &ServiceSpec) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (a, b) = (&before.container, &after.container);
+    if a.image != b.image {
+        lines.push(format!("image: {} → {}", a.image, b.image));
+    } else if a.resolved_image != b.resolved_image && !b.resolved_image.is_empty() {
+        lines.push(format!("image: {} now means {}", b.image, b.resolved_image));
+    }
+    if before.replicas != after.replicas {
+        lines.push(format!(
+            "replicas: {} → {}",
+            before.replicas, after.replicas
+        ));
+    }
+    named(&mut lines, "environment", &a.environment, &b.environment);
+    named(&mut lines, "label", &a.labels, &b.labels);
+    let mut field = |name: &str, changed: bool| {
+        if changed {
+            lines.push(format!("{name} changed"));
+        }
+    };
+    field(
+        "command",
+        a.command != b.command || a.entrypoint != b.entrypoint,
+    );
+    field("mounts", a.mounts != b.mounts);
+    field("networks", a.networks != b.networks);
+    field("resources", a.resources != b.resources);
+    field("logging", a.logging != b.logging);
+    field("healthcheck", a.healthcheck != b.healthcheck);
+    field(
+        "stop behaviour",
+        a.stop_grace != b.stop_grace || a.stop_signal != b.stop_signal,
+    );
+    field("traffic", before.traffic != after.traffic);
+    field("placement", before.placement != after.placement);
+    field("ready", before.ready != after.ready);
+    field("live", before.live != after.live);
+    field("smoke", before.smoke != after.smoke);
+    field("restart", before.restart != after.restart);
+    field("rollout policy", before.policy != after.policy);
+    if lines.is_empty() && a != b {
+        lines.push("container settings changed".to_owned());
+    }
+    for mount in &b.mounts {
+        if let MountSource::Content { name, .. } = &mount.source
+            && !a.mounts.contains(mount)
+        {
+            lines.push(format!("config {name}: new content or place"));
+        }
+    }
+    lines
+}
+
+fn named<V: PartialEq + Debug>(
+    lines: &mut Vec<String>,
+    what: &str,
+    before: &BTreeMap<String, V>,
+    after: &BTreeMap<String, V>,
+) {
+    for (name, value) in after {
+        match before.get(name) {
+            None => lines.push(format!("{what} {name}: new")),
+            Some(old) if old != value => lines.push(format!("{what} {name}: changed")),
+            Some(_) => {}
+        }
+    }
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
+    lines.extend(gone.map(|name| format!("{what} {name}: removed")));
+}

@@ -1,0 +1,18 @@
+//! The coordinator: plans rollouts, commands agents, keeps what happened.
+//!
+//! [`run`] puts it together. [`helm`] is the loop that owns everything; [`gate`],
+//! [`roster`] and [`console`] are its doors, [`store`] its memory, [`pki`] its
+//! word on who is who, [`planner`] turns wishes into plans.
+
+pub mod config;
+pub mod console;
+pub mod gate;
+pub mod helm;
+pub mod http;
+pub mod init;
+pub mod metrics;
+pub mod pki;
+pub mod planner;
+pub mod roster;
+pub mod run;
+pub mod store;
