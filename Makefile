@@ -1,0 +1,77 @@
+# One verb a task; `make` alone lists them. CONTRIBUTING.md says more.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The oldest cargo that builds this; the same number is rust-version in Cargo.toml.
+CARGO_LEAST := 1.95
+# Where the last `make test` is kept, so that skipped tests can be listed after it.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+TEST_LOG := $(TARGET)/make-test.log
+# Docker engines and nginx need root; without it those tests skip themselves, by name.
+ROOT := $(filter 0,$(shell id -u))
+
+# Of `make sim`.
+SEEDS ?= 20000
+
+.PHONY: help cargo demo setup test fmt clippy tidy deny check sim mutants bench
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+cargo:
+	@have=$$(cargo --version 2>/dev/null | awk '{print $$2}') || true; \
+	if [[ -z $$have ]]; then \
+	  echo "cargo is not here. Cutover is built with cargo $(CARGO_LEAST) or newer; rustup installs it" >&2; exit 1; \
+	elif [[ $$(printf '%s\n' $(CARGO_LEAST) "$$have" | sort -V | head -n 1) != $(CARGO_LEAST) ]]; then \
+	  echo "cargo is $$have; Cutover needs $(CARGO_LEAST) or newer: rustup update stable" >&2; exit 1; \
+	fi
+
+demo: cargo ## Show a sick version being taken back, and what Docker Swarm makes of it, on this machine (root)
+	@tests/setup
+	@cargo build --workspace
+	@cargo run --quiet -p cutover-tests --bin demo
+
+setup: ## Install what the tests need beyond cargo: a Docker engine, nginx (root, apt); starts nothing
+	@tests/setup
+
+test: cargo ## Run every test but those on whole hosts; say at the end which were skipped, and why
+	@$(if $(ROOT),tests/setup,tests/setup --check || true)
+	@mkdir -p $(TARGET)
+	@# The programs, which end-to-end tests start, then the tests.
+	cargo build --workspace
+	cargo test --workspace --no-run
+	@$(MAKE) sim
+	$(if $(ROOT),cargo run --quiet -p cutover-tests --bin with-engine --,) \
+	  cargo test --workspace --no-fail-fast 2>&1 | tee $(TEST_LOG)
+	@if grep -a '^SKIPPED' $(TEST_LOG); then echo "These tests were skipped."; else echo "No test was skipped."; fi
+
+fmt: cargo ## Format all code
+	cargo fmt --all
+
+clippy: cargo
+	cargo clippy --workspace --all-targets -- -D warnings
+
+tidy: cargo ## Check the rules of the house: walls, words, dependencies, licences, examples
+	cargo test --quiet -p cutover-tidy -- --show-output
+
+deny: cargo ## Check dependencies with cargo-deny (cargo install --locked cargo-deny, some minutes, once)
+	cargo deny --offline check licenses bans sources
+
+check: cargo ## Check format, lints and rules; with cargo-deny where it is installed
+	cargo fmt --all --check
+	@$(MAKE) clippy
+	@$(MAKE) tidy
+	@if command -v cargo-deny >/dev/null; then $(MAKE) deny; \
+	else echo "cargo-deny is not installed; licences, bans and sources were checked by make tidy."; fi
+
+sim: cargo ## Run SEEDS simulated worlds and check every promise after every step
+	cargo run --quiet -p cutover-world --bin sim -- --seeds $(SEEDS)
+
+mutants: cargo ## Remove each named guard of the machines in turn; some world must notice
+	cargo run --quiet -p cutover-world --features mutants --bin mutants
+
+bench: cargo ## Measure how long a durable transition takes, against a plain append and fdatasync
+	cargo run --quiet --release -p cutover-tests --bin bench-store
