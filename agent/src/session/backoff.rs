@@ -12,8 +12,9 @@ use super::Reason;
 const FIRST: Duration = Duration::from_millis(500);
 /// The later ones within twice as much each time, beginning here.
 const BASE: Duration = Duration::from_secs(1);
-/// And never later than this.
-const CAP: Duration = Duration::from_secs(30);
+/// And never later than this. A coordinator that has just started waits somewhat longer for its hosts before it calls
+/// any of them away.
+const CAP: Duration = Duration::from_secs(15);
 
 /// Counts attempts that failed.
 #[derive(Default)]
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attempts_spread_out_up_to_half_a_minute_and_begin_quickly() {
+    fn attempts_spread_out_up_to_a_quarter_of_a_minute_and_begin_quickly() {
         let mut backoff = Backoff::default();
         let lost = Reason::Lost("x".to_owned());
         let most: Vec<_> = (0..9)
@@ -57,7 +58,7 @@ mod tests {
             .collect();
         assert_eq!(
             most,
-            [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]
+            [500, 1000, 2000, 4000, 8000, 15000, 15000, 15000, 15000]
         );
         assert_eq!(backoff.next(&lost, 0.5), CAP / 2);
         backoff.forget();

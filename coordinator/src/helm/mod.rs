@@ -57,8 +57,9 @@ use services::Services;
 const GROUP: usize = 512;
 /// The loop looks after itself this often though nothing happens: deadlines of questions, the watchdog.
 const TICK: Duration = Duration::from_secs(1);
-/// After the start, hosts have so long to come back before they count as away.
-const SETTLING: Duration = Duration::from_secs(10);
+/// After the start, hosts have so long to come back before they count as away: the longest pause that an agent makes
+/// between two attempts (15 s), and the time to connect.
+const SETTLING: Duration = Duration::from_secs(20);
 /// Before a write that found the disk full is tried again.
 const DISK_FULL_PAUSE: Duration = Duration::from_secs(1);
 
