@@ -46,6 +46,8 @@ guards! {
     ReturnWhenHealthy,
     /// nginx is shown to follow only the route that is wanted (P2).
     ProveWhatIsWanted,
+    /// Smoke checks are asked only of what passed and is known to run (P7).
+    SmokeWhenProved,
     /// A replica is proved only in the life in which it passed (P1).
     PassedInThisLife,
     /// A sample counts only for the life that was asked (P1).

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::engine::{Engine, Options, Subnet};
 use crate::process::{Daemon, Recipe, built};
 use crate::proxy::Nginx;
+use crate::reaper::{self, Cleanup};
 use crate::scratch::{Loopback, Scratch};
 use crate::wait;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -33,8 +34,19 @@ pub struct Fleet {
     pub hosts: Vec<Host>,
     scratch: Scratch,
     _loopback: Loopback,
-    /// One fleet at a time in a test process: load is measured, and cores are few.
-    _turn: OwnedMutexGuard<()>,
+    /// One fleet at a time in a test process, unless it was wished otherwise.
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+/// How a fleet differs from the usual.
+#[derive(Debug, Default)]
+pub struct Wishes<'a> {
+    /// More lines for the coordinator's configuration.
+    pub coordinator_extra: &'a str,
+    /// It takes no turn: others may run beside it.
+    pub beside_others: bool,
+    /// Each agent's state lies on a file system of this size, as `mount -o size=` takes it.
+    pub state_size: Option<&'a str>,
 }
 
 /// One host: an agent and its nginx.
@@ -52,6 +64,9 @@ pub struct Host {
     pub config: PathBuf,
     /// Its agent's state.
     pub state: PathBuf,
+    /// Where its agent, a debug build, looks for what a trial wants of it.
+    pub trial: PathBuf,
+    _disk: Option<Cleanup>,
     _subnet: Subnet,
 }
 
@@ -92,20 +107,28 @@ impl Fleet {
     /// # Panics
     /// When anything does not come up; with the end of its log.
     pub async fn start_with(count: u8, coordinator_extra: &str) -> Self {
-        Self::start_at(count, Loopback::claim(), coordinator_extra).await
+        let wishes = Wishes {
+            coordinator_extra,
+            ..Wishes::default()
+        };
+        Self::start_at(count, Loopback::claim(), wishes).await
     }
 
-    /// As [`Fleet::start_with`], on these addresses: hosts from .1, the coordinator at .100.
+    /// As [`Fleet::start`], on these addresses: hosts from .1, the coordinator at .100.
     ///
     /// # Panics
     /// When anything does not come up; with the end of its log.
-    pub async fn start_at(count: u8, loopback: Loopback, coordinator_extra: &str) -> Self {
+    pub async fn start_at(count: u8, loopback: Loopback, wishes: Wishes<'_>) -> Self {
         let engine = Arc::new(Engine::start_with(Options::default()).await);
-        let turn = Arc::clone(TURN.get_or_init(Arc::default))
-            .lock_owned()
-            .await;
+        let turn = if wishes.beside_others {
+            None
+        } else {
+            let turn = Arc::clone(TURN.get_or_init(Arc::default));
+            Some(turn.lock_owned().await)
+        };
         let scratch = Scratch::new("fleet");
-        let coordinator = start_coordinator(&scratch, loopback.address(100), coordinator_extra);
+        let coordinator =
+            start_coordinator(&scratch, loopback.address(100), wishes.coordinator_extra);
         let mut fleet = Self {
             engine,
             coordinator,
@@ -120,7 +143,7 @@ impl Fleet {
             .trim()
             .to_owned();
         for number in 1..=count {
-            let host = fleet.start_host(number, &token).await;
+            let host = fleet.start_host(number, &token, wishes.state_size).await;
             fleet.hosts.push(host);
         }
         if count > 0 {
@@ -159,13 +182,14 @@ impl Fleet {
         .await;
     }
 
-    async fn start_host(&self, number: u8, token: &str) -> Host {
+    async fn start_host(&self, number: u8, token: &str, state_size: Option<&str>) -> Host {
         let name = format!("h{number}");
         let address = self._loopback.address(number);
         let home = self.scratch.folder(&name);
         let nginx = Nginx::start(&self.scratch.folder(&format!("{name}/nginx")), address).await;
         let subnet = self.engine.free_subnet();
         let state = home.join("s");
+        let disk = state_size.map(|size| small_disk(&state, size));
         nginx.write_http(
             "cutover.conf",
             &format!("include {}/nginx/http.con[f];\n", state.display()),
@@ -217,8 +241,11 @@ impl Fleet {
             "CUTOVER_LOG",
             "info,cutover_agent=debug,cutover_coordinator=debug",
         )
+        .env("CUTOVER_TEST_TRIAL", home.join("trial"))
         .start();
         Host {
+            trial: home.join("trial"),
+            _disk: disk,
             name,
             address,
             nginx,
@@ -289,6 +316,31 @@ impl Fleet {
     pub fn path(&self) -> &Path {
         self.scratch.path()
     }
+}
+
+/// A file system of its own for an agent's state.
+fn small_disk(at: &Path, size: &str) -> Cleanup {
+    fs::create_dir_all(at).expect("the scratch folder is writable");
+    let cleanup = reaper::at_the_end(&format!(
+        "umount -l {} 2>/dev/null; true",
+        reaper::quoted(at)
+    ));
+    let mounted = Command::new("mount")
+        .args([
+            "-t",
+            "tmpfs",
+            "-o",
+            &format!("size={size},mode=755"),
+            "tmpfs",
+        ])
+        .arg(at)
+        .status();
+    assert!(
+        mounted.is_ok_and(|status| status.success()),
+        "{} can't be mounted",
+        at.display()
+    );
+    cleanup
 }
 
 fn start_coordinator(scratch: &Scratch, address: Ipv4Addr, extra: &str) -> Daemon {

@@ -8,7 +8,7 @@
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use cutover_tests::fleet::{Fleet, PORT};
+use cutover_tests::fleet::{Fleet, PORT, Wishes};
 use cutover_tests::load::{Load, Running, Tally};
 use cutover_tests::scratch::Loopback;
 use cutover_tests::{image, wait};
@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
     println!(
         "  starting a coordinator and three hosts (127.0.1.1 to 127.0.1.3), each with its own nginx …"
     );
-    let fleet = Fleet::start_at(3, Loopback::of_the_demo(), "").await;
+    let fleet = Fleet::start_at(3, Loopback::of_the_demo(), Wishes::default()).await;
     for tag in ["1", "2", "dies"] {
         image::web(&fleet.engine, tag).await;
     }

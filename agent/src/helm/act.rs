@@ -169,6 +169,12 @@ impl Hands {
             for door in &doors {
                 let sample =
                     probe::smoke(check, *door, listener.host.as_deref(), SMOKE_TIMEOUT).await;
+                if !sample.healthy && through_listener && !probe::accepts(*door).await {
+                    // Nobody was asked: that is no verdict on the candidate.
+                    return Err(again(format!(
+                        "smoke check through nginx: nothing accepts connections on {door}; is nginx running?"
+                    )));
+                }
                 if !sample.healthy {
                     let place = if through_listener {
                         "through nginx"

@@ -61,7 +61,7 @@ impl Helm {
                 .keep(&service, revision)
                 .map_err(|error| chain(&error))?;
         }
-        let order = wire.order().map_err(|error| chain(&error))?;
+        let mut order = wire.order().map_err(|error| chain(&error))?;
         if !self.posts.contains_key(&service) {
             if order.plan.is_none() {
                 return Ok(());
@@ -71,6 +71,7 @@ impl Helm {
             // Nothing is done for a berth before its containers were read.
             self.list();
         }
+        order.target = self.target_in_a_trial(&service, order.target);
         self.tell(now, &service, Event::Ordered(order));
         Ok(())
     }

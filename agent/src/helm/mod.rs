@@ -15,6 +15,7 @@ mod link;
 mod post;
 mod say;
 mod tend;
+mod trial;
 mod wake;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ use crate::signals::Signals;
 pub(crate) use act::Hands;
 pub(crate) use arrange::Arranger;
 use post::Post;
+use trial::Trial;
 pub(crate) use wake::Wake;
 
 /// Facts that could not be kept are tried again after this.
@@ -77,6 +79,7 @@ pub(crate) struct Helm {
     arranging: bool,
     arrange_after: Moment,
     counting: Option<Moment>,
+    trial: Trial,
 }
 
 impl Helm {
@@ -99,6 +102,7 @@ impl Helm {
             arranging: false,
             arrange_after: Moment::ZERO,
             counting: None,
+            trial: Trial::from_environment(),
         }
     }
 
@@ -410,11 +414,13 @@ impl Helm {
             return false;
         };
         if !post.unsaved.is_empty() {
+            self.trial.dies("before", &post.berth);
             if let Err(error) = self.parts.journal.append(service, &post.unsaved) {
                 error!(%service, error = chain(&error), "facts could not be kept; nothing is done until they are");
                 return false;
             }
             post.unsaved.clear();
+            self.trial.dies("after", &post.berth);
         }
         if let Some(summary) = post.berth.summary() {
             self.parts.journal.condense(&summary);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_core::spec::{Check, ServiceSpec};
-use cutover_core::swap::{Action, Event, Pace, Watch};
+use cutover_core::swap::{Action, Event, Pace, Target, Watch};
 use cutover_core::{Moment, ServiceId, Slot};
 use cutover_daemon::logging::chain;
 use tracing::{debug, warn};
@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use crate::helm::act::Job;
 use crate::helm::post::{Post, Sample};
 use crate::helm::wake::{Sampled, Wake};
-use crate::helm::{Helm, SAVE_AGAIN, connections};
+use crate::helm::{Helm, SAVE_AGAIN, Trial, connections};
 use crate::probe;
 use crate::traffic::Site;
 
@@ -31,6 +31,9 @@ impl Helm {
         let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
         for service in &services {
             self.tell(now, service, Event::Ticked);
+            if self.is_held(service) {
+                continue;
+            }
             self.act(now, service);
             self.probe(now, service);
             self.count(now, service);
@@ -38,6 +41,21 @@ impl Helm {
         self.arrange(now);
         self.read_signals(now);
         self.report(now);
+    }
+
+    /// A trial holds the open swap in its phase.
+    fn is_held(&self, service: &ServiceId) -> bool {
+        let post = self.posts.get(service);
+        post.is_some_and(|post| self.trial.holds(&post.berth))
+    }
+
+    /// As far as an order may lead while a trial holds the open swap: no further, and back.
+    pub(super) fn target_in_a_trial(&self, service: &ServiceId, target: Target) -> Target {
+        let standing = self.posts.get(service).and_then(|post| post.berth.target());
+        match standing {
+            Some(standing) if target != Target::Reverted && self.is_held(service) => standing,
+            Some(_) | None => target,
+        }
     }
 
     /// When the loop must wake by itself.
@@ -57,7 +75,9 @@ impl Helm {
                 .min();
             let counting = post.berth.want(now).count.is_some() && !post.count.1;
             let report = self.report_due(post);
+            let held = self.trial.holds(&post.berth).then(|| now + Trial::AGAIN);
             [
+                held,
                 save,
                 deadline,
                 samples,

@@ -19,6 +19,9 @@ use crate::docker::{Docker, Error, Execution, State};
 
 pub use smoke::smoke;
 
+/// A listener of this host accepts within this, or it is not there.
+const ACCEPTED_WITHIN: Duration = Duration::from_secs(2);
+
 /// What one probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -115,6 +118,13 @@ async fn tcp(target: SocketAddr) -> Answer {
 }
 
 /// A connection, or the evidence that there is none.
+/// Whether anything accepts connections there.
+pub async fn accepts(target: SocketAddr) -> bool {
+    tokio::time::timeout(ACCEPTED_WITHIN, connect(target))
+        .await
+        .is_ok_and(|connected| connected.is_ok())
+}
+
 async fn connect(target: SocketAddr) -> Result<TcpStream, String> {
     let error = match TcpStream::connect(target).await {
         Ok(stream) => return Ok(stream),

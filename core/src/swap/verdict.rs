@@ -103,13 +103,12 @@ impl Berth {
             Phase::Fetching => late(FETCH_WITHIN, "the image was not had"),
             Phase::Making => late(MAKE_WITHIN, "the containers could not be made"),
             Phase::Starting => late(START_WITHIN, "the containers did not start"),
-            Phase::Proving => swap
-                .candidate()
-                .and_then(|(side, slot)| self.unprovable(now, swap, side, slot)),
-            Phase::Smoking | Phase::Checking => {
-                late(SMOKE_WITHIN, "the smoke checks were not answered")
-                    .or_else(|| self.judged(now, swap))
-            }
+            Phase::Proving => self.unprovable(now, swap),
+            // Until it is prepared, its restart policy counts.
+            Phase::Smoking => late(SMOKE_WITHIN, "the smoke checks were not answered")
+                .or_else(|| self.unprovable(now, swap)),
+            Phase::Checking => late(SMOKE_WITHIN, "the smoke checks were not answered")
+                .or_else(|| self.judged(now, swap)),
             Phase::Stopping => {
                 let grace = swap
                     .plan
@@ -139,7 +138,8 @@ impl Berth {
     }
 
     /// Why a candidate that is being proved can't be any more.
-    fn unprovable(&self, now: Moment, swap: &Swap, side: &Side, slot: Slot) -> Option<String> {
+    fn unprovable(&self, now: Moment, swap: &Swap) -> Option<String> {
+        let (side, slot) = swap.candidate()?;
         if self.sight.engine_lost.is_none() && self.sight.looked {
             for replica in 1..=side.replicas {
                 let dead = self.sight.running(slot, side.revision, replica).is_none();
@@ -159,7 +159,8 @@ impl Berth {
             .sight
             .excused_at
             .map_or(swap.since, |excused| excused.max(swap.since));
-        (now >= begin + side.within).then(|| {
+        let late = now >= begin + side.within && !self.proved(side, slot);
+        late.then(|| {
             let said = self
                 .sight
                 .last_evidence(side.revision)

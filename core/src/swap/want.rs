@@ -142,17 +142,19 @@ impl Berth {
             Phase::Fetching => candidate.map(|(_, revision)| Action::Fetch { revision }),
             Phase::Making => candidate.map(|(slot, revision)| Action::Make { slot, revision }),
             Phase::Starting => candidate.map(|(slot, revision)| Action::Start { slot, revision }),
-            Phase::Smoking => candidate.map(|(slot, revision)| Action::Smoke {
-                slot,
-                revision,
-                through_listener: false,
-            }),
             Phase::Checking if !self.route.reaches(swap.slot) => None,
-            Phase::Checking => candidate.map(|(slot, revision)| Action::Smoke {
-                slot,
-                revision,
-                through_listener: true,
-            }),
+            // What may not run, or must be proved again, has nothing to answer: its failure would say nothing.
+            Phase::Smoking | Phase::Checking => swap
+                .candidate()
+                .filter(|(side, slot)| {
+                    let known = self.sight.engine_lost.is_none() && self.proved(side, *slot);
+                    guard(Guard::SmokeWhenProved, known)
+                })
+                .map(|(side, slot)| Action::Smoke {
+                    slot,
+                    revision: side.revision,
+                    through_listener: swap.phase == Phase::Checking,
+                }),
             Phase::Cutting
                 if guard(Guard::ProveWhatIsWanted, self.route == self.cut_route(swap)) =>
             {

@@ -1,6 +1,6 @@
 //! This host's own verdicts: reflexes, excuses, attempts, holds.
 
-use cutover_core::swap::{Event, Phase, SwapPlan, Target};
+use cutover_core::swap::{Event, Failure, Phase, SwapPlan, Target};
 use cutover_core::{Route, Slot};
 
 use crate::bench::{Bench, SERVING, at, change, plan, side};
@@ -159,6 +159,74 @@ fn a_failed_smoke_check_goes_back() {
         bench
             .take()
             .contains(&"Sickened: /login answered 500".to_owned())
+    );
+}
+
+/// Serves, and its smoke checks are asked for through the listener.
+fn checking() -> Bench {
+    let mut two = side(2);
+    two.smoke = true;
+    let plan = plan(1, change(side(1), two));
+    let mut bench = Bench::running(&side(1));
+    bench.order(&plan, Target::Prepared);
+    bench.pass(Slot::Green);
+    assert_eq!(bench.phase(), Some(Phase::Prepared));
+    bench.obliging = false;
+    bench.order(&plan, SERVING);
+    let prove = bench.berth.want(at(bench.now)).act.expect("a proof");
+    bench.tell(Event::Did(prove));
+    assert_eq!(bench.phase(), Some(Phase::Checking));
+    bench
+}
+
+#[test]
+fn p7_a_smoke_check_that_fails_while_the_engine_is_away_judges_nobody() {
+    // Found on real parts: dockerd restarted while a candidate was being checked, nginx answered
+    // the check with 504, and a healthy release went back.
+    let mut bench = checking();
+    let asked = bench.berth.want(at(bench.now)).act.expect("a smoke check");
+    bench.tell(Event::EngineLost);
+    assert_eq!(bench.berth.want(at(bench.now)).act, None);
+    let failure = Failure {
+        transient: false,
+        reason: "/login answered 504".to_owned(),
+    };
+    bench.tell(Event::Failed(asked, failure));
+    assert_eq!(bench.phase(), Some(Phase::Checking));
+    bench.restart_engine();
+    assert_ne!(
+        bench.berth.want(at(bench.now)).act,
+        Some(asked),
+        "what must pass again is not asked"
+    );
+    bench.obliging = true;
+    bench.look();
+    bench.pass(Slot::Blue);
+    bench.pass(Slot::Green);
+    assert_eq!(bench.phase(), Some(Phase::Serving));
+}
+
+#[test]
+fn until_it_is_prepared_a_candidate_that_dies_is_restarted_by_its_policy() {
+    let mut two = side(2);
+    two.smoke = true;
+    let mut bench = Bench::running(&side(1));
+    bench.order(&plan(1, change(side(1), two)), Target::Prepared);
+    bench.obliging = false;
+    bench.pass(Slot::Green);
+    assert_eq!(bench.phase(), Some(Phase::Smoking));
+    bench.exits(Slot::Green, 2, 137);
+    assert_eq!(bench.phase(), Some(Phase::Smoking));
+    bench.obliging = true;
+    bench.pass_time(1_000);
+    bench.pass(Slot::Green);
+    assert_eq!(bench.phase(), Some(Phase::Prepared));
+    // From here on its death is a verdict.
+    bench.exits(Slot::Green, 2, 137);
+    assert!(
+        bench
+            .take()
+            .contains(&"Sickened: replica 1 of @2 exited with code 137".to_owned())
     );
 }
 
