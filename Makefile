@@ -15,8 +15,10 @@ ROOT := $(filter 0,$(shell id -u))
 
 # Of `make sim`.
 SEEDS ?= 20000
+# Cells of `make faults` that `make test` tries; others every day.
+SAMPLE := 12
 
-.PHONY: help cargo demo setup test fmt clippy tidy deny check sim mutants bench
+.PHONY: help cargo demo setup test fmt clippy tidy deny check sim mutants faults bench
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +48,7 @@ test: cargo ## Run every test but those on whole hosts; say at the end which wer
 	@$(MAKE) sim
 	$(if $(ROOT),cargo run --quiet -p cutover-tests --bin with-engine --,) \
 	  cargo test --workspace --no-fail-fast 2>&1 | tee $(TEST_LOG)
+	cargo run --quiet -p cutover-tests --bin faults -- --sample $(SAMPLE) 2>&1 | tee -a $(TEST_LOG)
 	@if grep -a '^SKIPPED' $(TEST_LOG); then echo "These tests were skipped."; else echo "No test was skipped."; fi
 
 fmt: cargo ## Format all code
@@ -69,6 +72,11 @@ check: cargo ## Check format, lints and rules; with cargo-deny where it is insta
 
 sim: cargo ## Run SEEDS simulated worlds and check every promise after every step
 	cargo run --quiet -p cutover-world --bin sim -- --seeds $(SEEDS)
+
+faults: cargo ## Try every fault in every phase of a real swap, side by side; print the table (root, some minutes)
+	@tests/setup
+	@cargo build --workspace
+	@cargo run --quiet -p cutover-tests --bin faults -- $(FAULTS)
 
 mutants: cargo ## Remove each named guard of the machines in turn; some world must notice
 	cargo run --quiet -p cutover-world --features mutants --bin mutants

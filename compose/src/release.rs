@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cutover_core::spec::ServiceSpec;
+use cutover_core::spec::{ServiceSpec, Strategy};
 use cutover_core::{AppName, ServiceName};
 
 use crate::container::Context;
@@ -307,6 +307,7 @@ fn read_services<'a>(
         );
     }
     listeners_differ(&specs);
+    called_past_the_proxy(&specs, &depends_on);
     let place: BTreeMap<&ServiceName, &Field<'_>> = specs
         .iter()
         .map(|(field, spec)| (&spec.service, field))
@@ -384,6 +385,27 @@ fn names_exist(
                     choice.reference
                 ),
                 advice,
+            );
+        }
+    }
+}
+
+/// What other containers call by its name does not go through nginx: that switch can lose requests.
+fn called_past_the_proxy(
+    specs: &[(Field<'_>, ServiceSpec)],
+    depends_on: &BTreeMap<ServiceName, BTreeSet<ServiceName>>,
+) {
+    for (field, spec) in specs {
+        let called = !spec.container.expose.is_empty()
+            || depends_on
+                .values()
+                .any(|others| others.contains(&spec.service));
+        let side_by_side = spec.policy.strategy != Strategy::Recreate;
+        if spec.traffic.is_empty() && called && side_by_side {
+            field.warn(
+                "is called by other containers by its name, past nginx: they may reach a candidate before it is proved, \
+                 and its switch can lose requests",
+                "publish a port and let them call that, or say 'strategy: recreate'",
             );
         }
     }

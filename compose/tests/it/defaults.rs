@@ -211,6 +211,36 @@ fn a_weak_readiness_is_warned_about() {
 }
 
 #[test]
+fn a_service_that_others_call_past_the_proxy_is_warned_about() {
+    let said = |lines: &str| {
+        Workshop::new(&[("compose.yaml", &web(lines))])
+            .notes(Severity::Warning)
+            .join("\n")
+    };
+    let checked = "image: x\nrestart: always\nhealthcheck: {test: a}\ndeploy: {replicas: 2}\n";
+    assert_eq!(
+        said(&format!("{checked}expose: [8080]")),
+        "compose.yaml:2:3: warning: 'services.web' is called by other containers by its name, past nginx: they may reach \
+         a candidate before it is proved, and its switch can lose requests; publish a port and let them call that, or \
+         say 'strategy: recreate'"
+    );
+    assert_eq!(said(checked), "");
+    assert_eq!(
+        said(&format!(
+            "{checked}expose: [8080]\nx-cutover: {{strategy: recreate}}"
+        )),
+        ""
+    );
+    let two = "services:\n  api: {image: x, restart: always, healthcheck: {test: a}, deploy: {replicas: 2}}\n  web: \
+               {image: x, restart: always, healthcheck: {test: a}, ports: [\"80:80\"], depends_on: [api]}\n";
+    let notes = Workshop::new(&[("compose.yaml", two)]).notes(Severity::Warning);
+    assert!(
+        notes.len() == 1 && notes[0].contains("'services.api' is called"),
+        "{notes:?}"
+    );
+}
+
+#[test]
 fn the_files_settings_are_the_default_and_a_services_key_takes_the_whole_key() {
     let text = "
 x-cutover: {strategy: blue-green, drain: 9s, ready: {http: /all, within: 90s}, smoke: [/s]}
