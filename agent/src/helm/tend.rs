@@ -31,6 +31,7 @@ impl Helm {
         let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
         for service in &services {
             self.tell(now, service, Event::Ticked);
+            self.take_out(now, service);
             self.act(now, service);
             self.probe(now, service);
             self.count(now, service);
@@ -105,6 +106,7 @@ impl Helm {
             let found = match action {
                 Action::Make { .. }
                 | Action::Start { .. }
+                | Action::Halt { .. }
                 | Action::Stop { .. }
                 | Action::Remove { .. } => hands.look(&service).await,
                 Action::Fetch { .. } | Action::Smoke { .. } | Action::Prove(_) => None,
@@ -130,6 +132,7 @@ impl Helm {
             Action::Make { slot, revision }
             | Action::Start { slot, revision }
             | Action::Smoke { slot, revision, .. }
+            | Action::Halt { slot, revision, .. }
             | Action::Stop { slot, revision }
             | Action::Remove { slot, revision } => (Some(slot), revision),
             Action::Prove(_) => {
@@ -252,17 +255,14 @@ impl Helm {
                     continue;
                 }
             };
-            for replica in 1..=spec.replicas {
-                sample(
-                    post,
-                    &self.parts.hands,
-                    &self.parts.wakes,
-                    now,
-                    watch,
-                    replica,
-                    &spec,
-                );
-            }
+            sample(
+                post,
+                &self.parts.hands,
+                &self.parts.wakes,
+                now,
+                watch,
+                &spec,
+            );
         }
     }
 
@@ -390,12 +390,12 @@ fn sample(
     wakes: &tokio::sync::mpsc::Sender<Wake>,
     now: Moment,
     watch: Watch,
-    replica: u32,
     spec: &Arc<ServiceSpec>,
 ) {
     let Watch {
         slot,
         revision,
+        replica,
         pace,
     } = watch;
     let Some(life) = post
