@@ -167,18 +167,7 @@ fn conditions(constraints: &[String]) -> String {
 /// What a machine must know of this revision.
 #[must_use]
 pub fn side_of(spec: &ServiceSpec, revision: RevisionNumber) -> Side {
-    Side {
-        revision,
-        replicas: spec.replicas,
-        traffic: !spec.traffic.is_empty(),
-        smoke: !spec.smoke.is_empty(),
-        successes: spec.ready.successes,
-        failures: spec.ready.failures,
-        within: spec.ready.within,
-        settle: spec.ready.settle,
-        stop_grace: spec.container.stop_grace,
-        restart: spec.restart.clone(),
-    }
+    Side::of(revision, spec)
 }
 
 /// Whether the service runs on hosts like this one.

@@ -76,6 +76,10 @@ guards! {
     AdvanceWhenHealthy,
     /// A candidate that must pass again gets no requests while the incumbent can take them (P1).
     FlagOutUnproved,
+    /// A replica gets no requests until it has passed, while another of its slot can take them (P1).
+    OutUntilPassed,
+    /// Only a replica that hangs is started again, and no other of its slot at the same time (P11).
+    HaltOneAtATime,
     /// Failed samples condemn only what has passed; what must pass again has its deadline (P7).
     CondemnOnlyPassed,
     /// Nobody is judged while the engine does not answer (P7).

@@ -205,6 +205,7 @@ async fn lists_are_arrays_and_streams_are_lines() {
                 service: "shop/web".to_owned(),
                 containers: vec![container],
                 away: false,
+                warnings: vec!["shop-web-2-1 is frozen".to_owned()],
             }],
         },
         events: vec![

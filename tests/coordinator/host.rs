@@ -363,6 +363,7 @@ impl Station {
                     .filter(|((slot, revision, _), _)| {
                         *slot == watch.slot && *revision == watch.revision
                     })
+                    .filter(|((_, _, replica), _)| *replica == watch.replica)
                     .filter_map(|((_, _, replica), state)| match state {
                         SeenState::Up(life) => Some((*replica, *life)),
                         SeenState::Created | SeenState::Down(_) => None,
@@ -459,6 +460,15 @@ impl Station {
                         self.lives += 1;
                         *state = SeenState::Up(Incarnation(self.lives));
                     }
+                }
+            }
+            Action::Halt {
+                slot,
+                revision,
+                replica,
+            } => {
+                if let Some(state) = self.containers.get_mut(&(slot, revision, replica)) {
+                    *state = SeenState::Down(0);
                 }
             }
             Action::Stop { slot, revision } => {

@@ -64,6 +64,14 @@ impl Hands {
                     .map_err(|error| again(chain(&error))),
                 None => Ok(()),
             },
+            Action::Halt {
+                slot,
+                revision,
+                replica,
+            } => {
+                let one = |id: &Identity| id.replica == replica;
+                self.stop_some(job, slot, revision, one).await
+            }
             Action::Stop { slot, revision } => self.stop(job, slot, revision).await,
             Action::Remove { slot, revision } => self.remove(job, slot, revision).await,
         }
@@ -192,9 +200,20 @@ impl Hands {
     }
 
     async fn stop(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {
+        self.stop_some(job, slot, revision, |_| true).await
+    }
+
+    async fn stop_some(
+        &self,
+        job: &Job,
+        slot: Slot,
+        revision: RevisionNumber,
+        which: impl Fn(&Identity) -> bool,
+    ) -> Result<(), Failure> {
         let grace = job.spec.container.stop_grace;
         let stops = identities(job, slot, revision)
             .into_iter()
+            .filter(which)
             .map(|identity| async move {
                 self.docker
                     .stop(&self.docker.name_of(&identity), grace)

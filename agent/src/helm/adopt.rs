@@ -76,6 +76,7 @@ impl Helm {
             fence,
             route,
             passed: Vec::new(),
+            hung: Vec::new(),
             last: None,
             hold: false,
         };

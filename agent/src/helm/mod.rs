@@ -12,6 +12,7 @@ mod arrange;
 mod asked;
 mod connections;
 mod link;
+mod out;
 mod post;
 mod say;
 mod tend;
@@ -182,6 +183,7 @@ impl Helm {
             } => {
                 if let Some(post) = self.posts.get_mut(&service) {
                     post.busy = None;
+                    post.out = None;
                 }
                 if let Some(found) = found {
                     self.see(now, &service, found, false);
@@ -214,6 +216,7 @@ impl Helm {
             }
             Wake::Arranged(result) => {
                 self.arranging = false;
+                self.posts.values_mut().for_each(|post| post.out = None);
                 if let Err(why) = result {
                     warn!(why, "nginx could not be told of all sites; trying again");
                     self.arranged = None;
@@ -242,10 +245,12 @@ impl Helm {
             docker::Event::OutOfMemory(who) => {
                 warn!(container = who.name, "a process was killed for its memory")
             }
-            docker::Event::Paused(who) => warn!(container = who.name, "somebody froze a container"),
-            docker::Event::Unpaused(_)
-            | docker::Event::HealthChanged(..)
-            | docker::Event::Reloaded => {}
+            docker::Event::Paused(who) => {
+                warn!(container = who.name, "somebody froze a container");
+                self.list();
+            }
+            docker::Event::Unpaused(_) => self.list(),
+            docker::Event::HealthChanged(..) | docker::Event::Reloaded => {}
             docker::Event::NetworkRemoved(name) => {
                 if name == self.parts.hands.network.name {
                     warn!(
@@ -447,6 +452,11 @@ impl Helm {
                 Fact::Sickened { why } => {
                     warn!(%service, why, "the candidate may not stay: going back");
                     self.fetch_log(service);
+                }
+                Fact::Hung {
+                    slot, replica, why, ..
+                } => {
+                    warn!(%service, %slot, replica, why, "a replica hangs; it is started again")
                 }
                 Fact::Committed => info!(%service, "the swap is committed"),
                 Fact::Reverted => info!(%service, "the swap is reverted"),

@@ -1,6 +1,6 @@
 //! One berth and what the shell needs around it: what is under way, what was seen, what was said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -36,6 +36,8 @@ pub(crate) struct Post {
     /// A swap began, and `before` waits for the next count.
     pub(crate) count_anew: bool,
     pub(crate) tally: BTreeMap<Slot, Tally>,
+    /// The replicas that nginx was last told to leave out; `None`: what it was told is not known.
+    pub(crate) out: Option<BTreeSet<(Slot, u32)>>,
     /// What was last told to the coordinator, and when.
     pub(crate) told: Option<(v1::BerthReport, Moment)>,
 }
@@ -73,6 +75,7 @@ impl Post {
             before: BTreeMap::new(),
             count_anew: false,
             tally: BTreeMap::new(),
+            out: None,
             told: None,
         }
     }

@@ -118,7 +118,26 @@ fn account(post: &mut Post, start: u64, now: Moment) -> v1::BerthReport {
     report.containers = post.found.iter().filter_map(container).collect();
     report.last_log.clone_from(&post.last_log);
     report.traffic = traffic(post);
+    report.warnings.extend(frozen(post));
     report
+}
+
+/// Containers that should answer and that somebody has paused.
+fn frozen(post: &Post) -> impl Iterator<Item = String> {
+    let current = post.berth.current().map(|settled| settled.side.revision);
+    let candidate = post.berth.candidate().map(|settled| settled.side.revision);
+    let ours = move |found: &&Found| {
+        let revision = found.identity.as_ref().ok().map(|id| id.revision);
+        revision.is_some() && (revision == current || revision == candidate)
+    };
+    let paused = |found: &&Found| matches!(found.state, State::Paused(_));
+    let say = |found: &Found| {
+        format!(
+            "{} is frozen: what reaches it waits until the health deadline",
+            found.name
+        )
+    };
+    post.found.iter().filter(ours).filter(paused).map(say)
 }
 
 fn container(found: &Found) -> Option<v1::ContainerReport> {

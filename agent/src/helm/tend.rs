@@ -31,6 +31,7 @@ impl Helm {
         let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
         for service in &services {
             self.tell(now, service, Event::Ticked);
+            self.take_out(now, service);
             if self.is_held(service) {
                 continue;
             }
@@ -125,6 +126,7 @@ impl Helm {
             let found = match action {
                 Action::Make { .. }
                 | Action::Start { .. }
+                | Action::Halt { .. }
                 | Action::Stop { .. }
                 | Action::Remove { .. } => hands.look(&service).await,
                 Action::Fetch { .. } | Action::Smoke { .. } | Action::Prove(_) => None,
@@ -150,6 +152,7 @@ impl Helm {
             Action::Make { slot, revision }
             | Action::Start { slot, revision }
             | Action::Smoke { slot, revision, .. }
+            | Action::Halt { slot, revision, .. }
             | Action::Stop { slot, revision }
             | Action::Remove { slot, revision } => (Some(slot), revision),
             Action::Prove(_) => {
@@ -272,17 +275,14 @@ impl Helm {
                     continue;
                 }
             };
-            for replica in 1..=spec.replicas {
-                sample(
-                    post,
-                    &self.parts.hands,
-                    &self.parts.wakes,
-                    now,
-                    watch,
-                    replica,
-                    &spec,
-                );
-            }
+            sample(
+                post,
+                &self.parts.hands,
+                &self.parts.wakes,
+                now,
+                watch,
+                &spec,
+            );
         }
     }
 
@@ -410,12 +410,12 @@ fn sample(
     wakes: &tokio::sync::mpsc::Sender<Wake>,
     now: Moment,
     watch: Watch,
-    replica: u32,
     spec: &Arc<ServiceSpec>,
 ) {
     let Watch {
         slot,
         revision,
+        replica,
         pace,
     } = watch;
     let Some(life) = post

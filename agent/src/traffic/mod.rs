@@ -32,6 +32,7 @@ mod conf;
 mod disk;
 mod ensure;
 mod error;
+mod findings;
 mod plan;
 mod process;
 mod prove;
@@ -52,6 +53,7 @@ use crate::signals::Signals;
 
 pub use ensure::Ensured;
 pub use error::{Error, RouteError, Unproved};
+pub(crate) use findings::examine;
 pub use process::Nginx;
 pub use sockets::remove_stale_sockets;
 
@@ -159,6 +161,11 @@ impl Traffic {
     /// the other slot it stays in.
     pub fn set_out(&self, service: &ServiceId, slot: Slot, replica: Option<u32>) -> io::Result<()> {
         routes::set_out(&self.paths.routes, service, slot, replica)
+    }
+
+    /// The replica that is out of its slot, if one is.
+    pub fn out(&self, service: &ServiceId, slot: Slot) -> io::Result<Option<u32>> {
+        routes::out(&self.paths.routes, service, slot)
     }
 
     /// Asks through each real listener of the site whether its requests go

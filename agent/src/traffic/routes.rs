@@ -241,6 +241,24 @@ pub(super) fn set_out(
     )
 }
 
+/// Reads who is out. See [`super::Traffic::out`].
+pub(super) fn out(routes: &Path, service: &ServiceId, slot: Slot) -> io::Result<Option<u32>> {
+    let target = fs::read_link(directory(routes, service).join(slot.as_str()))?;
+    let name = target.file_name().and_then(|name| name.to_str());
+    match name {
+        Some("all") => Ok(None),
+        Some(name) => name
+            .strip_prefix("without_")
+            .and_then(|replica| replica.parse().ok())
+            .map(Some)
+            .ok_or_else(|| io::Error::other(format!("{} names no way in", target.display()))),
+        None => Err(io::Error::other(format!(
+            "{} names no way in",
+            target.display()
+        ))),
+    }
+}
+
 /// Reads the route.
 pub(super) fn current(routes: &Path, service: &ServiceId) -> Result<Option<Route>, RouteError> {
     let path = directory(routes, service).join("current");

@@ -9,6 +9,9 @@ use jiff::tz::TimeZone;
 
 use crate::render::words::{ago, date, length, list, revision};
 
+/// Clocks that differ by more are worth a word.
+const SKEW_WARN: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Columns of equal width, two spaces apart.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(|title| (*title).to_owned()).collect();
@@ -126,10 +129,19 @@ pub(crate) fn containers(answer: &ContainersResponse) -> String {
             ]);
         }
     }
-    table(
+    let mut text = table(
         &["HOST", "CONTAINER", "REVISION", "STATE", "UP", "IMAGE"],
         &rows,
-    )
+    );
+    for host in &answer.hosts {
+        for warning in &host.warnings {
+            text.push_str(&format!(
+                "warning: {} on {}: {warning}\n",
+                host.service, host.host
+            ));
+        }
+    }
+    text
 }
 
 /// `cutover history`
@@ -313,6 +325,7 @@ pub(crate) fn host(host: &HostView, zone: &TimeZone) -> String {
         ("seen", date(host.last_seen_unix_millis, zone)),
         ("agent", host.agent_version.clone()),
         ("services", host.services.join(", ")),
+        ("clock", skew(host.clock_skew_millis)),
     ];
     let labels: Vec<String> = sorted(&host.labels)
         .map(|(key, value)| format!("{key}={value}"))
@@ -326,6 +339,19 @@ pub(crate) fn host(host: &HostView, zone: &TimeZone) -> String {
         text.push_str(&format!("  {key:10} {value}\n"));
     }
     text
+}
+
+/// How far a clock is off, and what mends it; nothing, where that is within the usual.
+fn skew(millis: i64) -> String {
+    let by = std::time::Duration::from_millis(millis.unsigned_abs());
+    if by <= SKEW_WARN {
+        return String::new();
+    }
+    let side = if millis < 0 { "behind" } else { "ahead of" };
+    format!(
+        "{} {side} the coordinator's when it connected; mend: timedatectl set-ntp true, there",
+        length(by)
+    )
 }
 
 fn sorted(

@@ -12,7 +12,9 @@ const CERTIFICATE_WARN: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Less free space than this is worth a word.
 const DISK_WARN: u64 = 1 << 30;
 /// Clocks that differ by more make log lines hard to compare, and certificates fail.
-const SKEW_WARN: Duration = Duration::from_secs(30);
+const SKEW_WARN: Duration = Duration::from_secs(5);
+/// What sets a clock right.
+const SET_CLOCK: &str = "`timedatectl set-ntp true` there; no decision depends on it, but certificates and log lines do";
 /// Refused peers that are shown.
 const REFUSED_SHOWN: usize = 5;
 
@@ -35,12 +37,8 @@ impl Helm {
                 )),
                 _ => findings.push(finding("ok", id.as_str(), "connected", "")),
             }
-            if let Some(skew) = skew(host).filter(|skew| host.is_there() && *skew > SKEW_WARN) {
-                let what = format!(
-                    "its clock differed by {} s when it connected",
-                    skew.as_secs()
-                );
-                findings.push(finding("warn", id.as_str(), &what, "set up NTP there"));
+            if let Some(what) = skew(host).filter(|_| host.is_there()) {
+                findings.push(finding("warn", id.as_str(), &what, SET_CLOCK));
             }
         }
         for (id, known) in &self.services.services {
@@ -113,12 +111,17 @@ impl Helm {
     }
 }
 
-/// How far the host's wall clock was from ours when it said Hello (fact `unix_millis`).
-fn skew(host: &super::fleet::Host) -> Option<Duration> {
-    let said: i64 = host.record.facts.get("unix_millis")?.parse().ok()?;
-    Some(Duration::from_millis(
-        said.abs_diff(host.record.last_seen_unix_millis),
-    ))
+/// How far the host's wall clock was from ours when it said Hello, where that is worth a word.
+pub(super) fn skew(host: &super::fleet::Host) -> Option<String> {
+    let skew = host.record.clock_skew_millis;
+    let by = Duration::from_millis(skew.unsigned_abs());
+    let side = if skew < 0 { "behind" } else { "ahead of" };
+    (by > SKEW_WARN).then(|| {
+        format!(
+            "its clock was {} s {side} the coordinator's when it connected",
+            by.as_secs()
+        )
+    })
 }
 
 fn finding(level: &str, host: &str, what: &str, mend: &str) -> v1::Finding {

@@ -74,8 +74,15 @@ impl Helm {
         host.record.agent_version.clone_from(&hello.agent_version);
         host.record.facts = hello.facts.into_iter().take(HOST_FACTS).collect();
         host.record.last_seen_unix_millis = deeds.unix_millis;
+        host.record.clock_skew_millis = match hello.unix_millis {
+            0 => 0, // an older agent, which does not say
+            theirs => theirs.saturating_sub(deeds.unix_millis),
+        };
         deeds.put(Table::Hosts, Key::of(id.as_str()), &host.record);
         deeds.event(host_event(id, "connected", "info"));
+        if let Some(skew) = super::doctor::skew(host) {
+            deeds.event(host_event(id, &skew, "warn"));
+        }
 
         let mut told = Vec::new();
         for bytes in &hello.berths {
@@ -192,8 +199,23 @@ impl Helm {
         self.compare_revisions(id, &wire, deeds);
         let host = self.fleet.hosts.get_mut(id)?;
         let desk = host.desks.entry(service.clone()).or_default();
+        let known: Vec<String> = desk
+            .said
+            .as_ref()
+            .map_or_else(Vec::new, |said| said.wire.warnings.clone());
+        let warnings = wire.warnings.clone();
         if !desk.hear(wire, report.clone()) {
             return Some(service);
+        }
+        for warning in warnings.into_iter().filter(|now| !known.contains(now)) {
+            deeds.event(v1::EventRecord {
+                kind: "host".to_owned(),
+                service: service.to_string(),
+                host: id.to_string(),
+                text: warning,
+                level: "warn".to_owned(),
+                ..v1::EventRecord::default()
+            });
         }
         if desk.open_swap().is_none() {
             desk.stray = None;

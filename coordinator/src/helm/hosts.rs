@@ -276,6 +276,7 @@ pub(super) fn view(id: &HostId, host: &Host) -> v1::HostView {
         enrolled_unix_millis: host.record.enrolled_unix_millis,
         cordoned: host.record.cordoned,
         services: services.collect(),
+        clock_skew_millis: host.record.clock_skew_millis,
         why,
     }
 }

@@ -180,6 +180,7 @@ impl Helm {
                         service: of.to_string(),
                         containers: said.wire.containers.clone(),
                         away: !host.is_there(),
+                        warnings: said.wire.warnings.clone(),
                     });
                 }
             }

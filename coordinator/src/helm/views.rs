@@ -259,6 +259,7 @@ impl Helm {
                 .desk(&host.host, &live.service)
                 .map_or(0, |desk| desk.record.current),
             traffic: said.and_then(|said| said.wire.traffic).filter(|_| ours),
+            warnings: said.map_or_else(Vec::new, |said| said.wire.warnings.clone()),
             last_log: live.last_logs.get(&host.host).cloned().unwrap_or_default(),
         }
     }

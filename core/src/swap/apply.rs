@@ -3,7 +3,7 @@
 use crate::moment::Moment;
 use crate::name::RevisionNumber;
 use crate::route::{Slot, Weight};
-use crate::swap::berth::{Berth, Effort, Ended, Settled, Swap};
+use crate::swap::berth::{Berth, Effort, Ended, Hang, Settled, Swap};
 use crate::swap::fact::Fact;
 use crate::swap::phase::Phase;
 use crate::swap::plan::{SwapPlan, Target};
@@ -35,6 +35,20 @@ impl Berth {
                 incarnation,
             } => {
                 self.passed.insert((*slot, *replica), *incarnation);
+                self.hung.remove(&(*slot, *replica));
+            }
+            Fact::Hung {
+                slot,
+                replica,
+                incarnation,
+                why,
+            } => {
+                self.passed.remove(&(*slot, *replica));
+                let hang = Hang {
+                    incarnation: *incarnation,
+                    why: why.clone(),
+                };
+                self.hung.insert((*slot, *replica), hang);
             }
             Fact::Discarded { revision } => {
                 let gone = self
@@ -50,6 +64,7 @@ impl Berth {
             Fact::HeldByHand(hold) => self.hold = *hold,
             Fact::Rebooted => {
                 self.passed.clear();
+                self.hung.clear();
                 if let Some(swap) = &mut self.swap {
                     swap.since = at;
                 }
@@ -92,6 +107,7 @@ impl Berth {
                 self.end((settled.slot, side.revision));
             }
             self.ended.remove(&(slot, side.revision));
+            self.hung.retain(|(hung, _), _| *hung != slot);
         }
         let phase = if plan.kind.candidate().is_some() {
             Phase::Fetching
@@ -143,6 +159,7 @@ impl Berth {
             | Fact::Emptied { .. }
             | Fact::Reverted
             | Fact::Passed { .. }
+            | Fact::Hung { .. }
             | Fact::Discarded { .. }
             | Fact::HeldByHand(_)
             | Fact::Rebooted => {}
@@ -168,6 +185,9 @@ impl Berth {
             side: side.clone(),
             slot,
         });
+        let stays = self.current.as_ref().map(|settled| settled.slot);
+        self.hung.retain(|(slot, _), _| Some(*slot) == stays);
+        self.sight.count_anew();
         self.effort = Effort::default();
         self.last = Some(Ended {
             plan: swap.plan,
@@ -179,6 +199,7 @@ impl Berth {
 
     fn reverted(&mut self, at: Moment) {
         let Some(swap) = self.swap.take() else { return };
+        self.sight.count_anew();
         self.effort = Effort::default();
         if let Some((side, slot)) = swap.candidate() {
             let gone = (slot, side.revision);

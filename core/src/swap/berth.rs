@@ -36,6 +36,8 @@ pub struct Berth {
     pub(super) fence: Generation,
     pub(super) route: Route,
     pub(super) passed: BTreeMap<(Slot, u32), Incarnation>,
+    /// Committed replicas that hung, until they have passed again.
+    pub(super) hung: BTreeMap<(Slot, u32), Hang>,
     pub(super) swap: Option<Swap>,
     pub(super) last: Option<Ended>,
     /// Where ended candidates were: what is still found there is removed.
@@ -59,6 +61,15 @@ pub struct Settled {
     pub side: Side,
     /// Where it lives.
     pub slot: Slot,
+}
+
+/// Which life of a committed replica hung, and how that showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hang {
+    /// Which life.
+    pub incarnation: Incarnation,
+    /// In a sentence, for people.
+    pub why: String,
 }
 
 /// The swap that is open.
@@ -160,6 +171,7 @@ impl Berth {
             fence: Generation::NONE,
             route: Route::Nobody,
             passed: BTreeMap::new(),
+            hung: BTreeMap::new(),
             swap: None,
             last: None,
             ended: BTreeSet::new(),
@@ -294,7 +306,10 @@ impl Berth {
         self.note_try(action);
         let swap = self.swap.as_ref()?;
         // What is only tidied up says nothing of the candidate.
-        let step = !matches!(action, Action::Stop { .. } | Action::Remove { .. });
+        let step = !matches!(
+            action,
+            Action::Halt { .. } | Action::Stop { .. } | Action::Remove { .. }
+        );
         (step && !failure.transient && swap.phase.may_fail()).then_some(Fact::Sickened {
             why: failure.reason,
         })

@@ -1,5 +1,7 @@
 //! What a berth is told, and what it may want done.
 
+use std::collections::BTreeSet;
+
 use crate::moment::Moment;
 use crate::name::RevisionNumber;
 use crate::route::{Route, Slot};
@@ -144,6 +146,15 @@ pub enum Action {
     },
     /// Show by a request through every listener that nginx does what the route says.
     Prove(Route),
+    /// Stop one replica that hangs; it is started again as one that ended by itself would be.
+    Halt {
+        /// Where.
+        slot: Slot,
+        /// Of which revision.
+        revision: RevisionNumber,
+        /// Which one, from 1.
+        replica: u32,
+    },
     /// Stop the containers and keep them.
     Stop {
         /// Where.
@@ -180,15 +191,20 @@ pub struct Want {
     pub watch: Vec<Watch>,
     /// Count the connections of this slot.
     pub count: Option<Slot>,
+    /// Exactly these replicas, at most one of a slot, shall get no requests: the others of their
+    /// slots carry their share. Before anything is acted. `None`: it is not known yet.
+    pub out: Option<BTreeSet<(Slot, u32)>>,
 }
 
-/// Which replicas to sample.
+/// Which replica to sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Watch {
     /// Where.
     pub slot: Slot,
     /// Of which revision.
     pub revision: RevisionNumber,
+    /// Which one, from 1.
+    pub replica: u32,
     /// How often.
     pub pace: Pace,
 }
@@ -198,6 +214,6 @@ pub struct Watch {
 pub enum Pace {
     /// At the readiness check's interval: something hangs on it.
     Ready,
-    /// At the liveness check's interval: it is committed.
+    /// By the liveness check: it is committed, and has passed.
     Live,
 }

@@ -95,6 +95,17 @@ pub enum Fact {
         /// Which life.
         incarnation: Incarnation,
     },
+    /// A committed replica hangs: it counts as not having passed, and is started again.
+    Hung {
+        /// Where.
+        slot: Slot,
+        /// Which one, from 1.
+        replica: u32,
+        /// Which life.
+        incarnation: Incarnation,
+        /// In a sentence, for people.
+        why: String,
+    },
     /// A parked revision's containers were removed by retention.
     Discarded {
         /// Which.

@@ -18,7 +18,7 @@ mod verdict;
 mod wait;
 mod want;
 
-pub use berth::{Berth, Ended, Refusal, Settled};
+pub use berth::{Berth, Ended, Hang, Refusal, Settled};
 pub use event::{
     Action, Event, Failure, Incarnation, Pace, Seen, SeenReplica, SeenState, SwapOrder, Want, Watch,
 };

@@ -127,6 +127,9 @@ pub struct Side {
     pub successes: u32,
     /// Unhealthy samples in a row that condemn a replica.
     pub failures: u32,
+    /// Unhealthy samples in a row, once it is committed, after which a replica that hangs is
+    /// started again; `None`: it is never.
+    pub hangs_after: Option<u32>,
     /// The health deadline: from start to proved.
     pub within: Duration,
     /// A replica is proved only after it ran so long.
@@ -148,6 +151,11 @@ impl Side {
             smoke: !spec.smoke.is_empty(),
             successes: spec.ready.successes.max(1),
             failures: spec.ready.failures.max(1),
+            hangs_after: spec
+                .live
+                .as_ref()
+                .filter(|live| live.restart)
+                .map(|live| live.failures.max(1)),
             within: spec.ready.within,
             settle: spec.ready.settle,
             stop_grace: spec.container.stop_grace,

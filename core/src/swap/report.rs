@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::generation::Generation;
 use crate::moment::Moment;
 use crate::name::{RevisionNumber, RolloutId, ServiceId};
-use crate::route::Route;
-use crate::swap::berth::{Berth, Refusal, Swap};
+use crate::route::{Route, Slot};
+use crate::swap::berth::{Berth, Refusal, Settled, Swap};
 use crate::swap::phase::Phase;
-use crate::swap::plan::Target;
+use crate::swap::plan::{Side, Target};
 
 /// When a report was made, in the order of one host: later is newer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +40,8 @@ pub struct Report {
     pub hold: bool,
     /// The open swap, or else the last one.
     pub swap: Option<SwapReport>,
+    /// What people should know though nothing is decided by it, each in a sentence.
+    pub warnings: Vec<String>,
     /// The order that was refused last.
     pub refusal: Option<Refusal>,
 }
@@ -106,8 +108,58 @@ impl Berth {
                 .as_ref()
                 .map(|swap| self.open_report(swap, now))
                 .or_else(|| self.last_report()),
+            warnings: self.warnings(),
             refusal: self.refusal.clone(),
         }
+    }
+
+    /// What people should know of the replicas that requests go to.
+    fn warnings(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        if let Some(Settled { side, slot }) = &self.current {
+            for replica in 1..=side.replicas {
+                let name = format!("replica {replica} of @{}", side.revision);
+                if let Some(hang) = self.hung.get(&(*slot, replica)) {
+                    said.push(format!("{name} hangs and is started again: {}", hang.why));
+                } else if let Some(why) = self.given_up(side, *slot, replica) {
+                    said.push(format!("{name} hangs, and its restarts are used up: {why}"));
+                }
+            }
+        }
+        let current = self
+            .current
+            .as_ref()
+            .map(|settled| (&settled.side, settled.slot));
+        let candidate = self.swap.as_ref().and_then(Swap::candidate);
+        let out = self.want(Moment::ZERO).out.unwrap_or_default();
+        for (side, slot) in current.into_iter().chain(candidate) {
+            let reached = side.traffic && self.sight.looked && self.route.reaches(slot);
+            for replica in (1..=side.replicas).filter(|_| reached) {
+                let runs = self.sight.running(slot, side.revision, replica).is_some();
+                let proved = self.passed_now(side, slot, replica);
+                if runs && !proved && !out.contains(&(slot, replica)) {
+                    let because = if out.iter().any(|(of, _)| *of == slot) {
+                        "another is out already"
+                    } else {
+                        "no other can take its requests"
+                    };
+                    said.push(format!(
+                        "replica {replica} of @{} answers unproved: it was started again, and {because}",
+                        side.revision
+                    ));
+                }
+            }
+        }
+        said
+    }
+
+    /// What a replica's checks say that its policy starts no more.
+    fn given_up(&self, side: &Side, slot: Slot, replica: u32) -> Option<&str> {
+        let failures = side.hangs_after.filter(|_| self.swap.is_none())?;
+        let (_, _, said) = self.sight.failing(slot, side.revision, replica, failures)?;
+        let tried = self.sight.attempts_of(slot, side.revision, replica);
+        let most = side.restart.max_attempts?;
+        (tried >= most && self.passed_now(side, slot, replica)).then_some(said)
     }
 
     fn open_report(&self, swap: &Swap, now: Moment) -> SwapReport {

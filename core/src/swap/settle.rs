@@ -41,6 +41,9 @@ impl Berth {
         if let Some(passed) = self.newly_passed(now) {
             return Some(passed);
         }
+        if let Some(hung) = self.newly_hung(now) {
+            return Some(hung);
+        }
         let swap = self.swap.as_ref()?;
         // Another swap of this berth was ordered, by somebody who does not know this one.
         if self.fence > swap.plan.generation && swap.target.leads_to(Target::Reverted) {
@@ -240,6 +243,7 @@ impl Berth {
                 | Action::Start { .. }
                 | Action::Smoke { .. }
                 | Action::Prove(_)
+                | Action::Halt { .. }
                 | Action::Stop { .. }
                 | Action::Remove { .. },
                 _,

@@ -52,6 +52,8 @@ pub(super) struct Sight {
     replicas: BTreeMap<(Slot, RevisionNumber, u32), Replica>,
     /// There was an account at all since the agent started.
     pub(super) looked: bool,
+    /// When that was: nobody is late by what was not seen before.
+    pub(super) looked_at: Moment,
     /// The engine does not answer since then.
     pub(super) engine_lost: Option<Moment>,
     /// When replicas that ended with the engine were last seen to have done so.
@@ -118,6 +120,9 @@ impl Sight {
         }
         if seen.engine_restarted {
             self.excused_at = Some(now);
+        }
+        if !self.looked {
+            self.looked_at = now;
         }
         self.looked = true;
         self.engine_lost = None;
@@ -249,6 +254,38 @@ impl Sight {
             )),
             Life::Up { .. } => None,
         }
+    }
+
+    /// A running life that failed so many samples in a row, since when it runs, and what the last
+    /// sample said.
+    pub(super) fn failing(
+        &self,
+        slot: Slot,
+        revision: RevisionNumber,
+        replica: u32,
+        failures: u32,
+    ) -> Option<(Incarnation, Moment, &str)> {
+        let found = self.get(slot, revision, replica)?;
+        match found.life {
+            Life::Up { incarnation, since } if found.bad >= failures => {
+                Some((incarnation, since, &found.evidence))
+            }
+            Life::Up { .. } | Life::Created | Life::Down { .. } => None,
+        }
+    }
+
+    /// Another check is asked from here on: what the one before said of the running counts no more.
+    pub(super) fn count_anew(&mut self) {
+        for found in self.replicas.values_mut() {
+            found.bad = 0;
+            found.evidence.clear();
+        }
+    }
+
+    /// Restarts of a replica that still count.
+    pub(super) fn attempts_of(&self, slot: Slot, revision: RevisionNumber, replica: u32) -> u32 {
+        self.get(slot, revision, replica)
+            .map_or(0, |found| found.attempts)
     }
 
     /// What the last unhealthy sample of a revision's replicas said.

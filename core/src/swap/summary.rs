@@ -4,7 +4,7 @@
 use crate::generation::Generation;
 use crate::name::ServiceId;
 use crate::route::{Route, Slot};
-use crate::swap::berth::{Berth, Ended, Settled};
+use crate::swap::berth::{Berth, Ended, Hang, Settled};
 use crate::swap::event::Incarnation;
 
 /// All that is kept of a berth that has no open swap.
@@ -22,6 +22,8 @@ pub struct Summary {
     pub route: Route,
     /// Which life of which replica has passed.
     pub passed: Vec<(Slot, u32, Incarnation)>,
+    /// Which life of which replica hung, and has not passed again.
+    pub hung: Vec<(Slot, u32, Hang)>,
     /// How the last swap ended.
     pub last: Option<Ended>,
     /// A person on the host said that nothing moves by itself.
@@ -43,6 +45,11 @@ impl Berth {
                 .iter()
                 .map(|((slot, replica), life)| (*slot, *replica, *life))
                 .collect(),
+            hung: self
+                .hung
+                .iter()
+                .map(|((slot, replica), hang)| (*slot, *replica, hang.clone()))
+                .collect(),
             last: self.last.clone(),
             hold: self.hold,
         })
@@ -58,6 +65,7 @@ impl Berth {
             fence,
             route,
             passed,
+            hung,
             last,
             hold,
         } = summary;
@@ -69,6 +77,10 @@ impl Berth {
         berth.passed = passed
             .into_iter()
             .map(|(slot, replica, life)| ((slot, replica), life))
+            .collect();
+        berth.hung = hung
+            .into_iter()
+            .map(|(slot, replica, hang)| ((slot, replica), hang))
             .collect();
         berth.last = last;
         berth.hold = hold;

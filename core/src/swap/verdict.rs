@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::guard::{Guard, guard};
 use crate::moment::Moment;
 use crate::route::Slot;
-use crate::swap::berth::{Berth, Swap};
+use crate::swap::berth::{Berth, Settled, Swap};
 use crate::swap::fact::Fact;
 use crate::swap::phase::Phase;
 use crate::swap::plan::Side;
@@ -49,13 +49,58 @@ impl Berth {
         None
     }
 
+    /// A committed replica that fails its liveness check, or did not pass again in time after it
+    /// was started again; as long as its policy has attempts left.
+    pub(super) fn newly_hung(&self, now: Moment) -> Option<Fact> {
+        if self.hold || self.swap.is_some() || self.sight.engine_lost.is_some() {
+            return None;
+        }
+        let Settled { side, slot } = self.current.as_ref()?;
+        let (slot, revision, failures) = (*slot, side.revision, side.hangs_after?);
+        (1..=side.replicas).find_map(|replica| {
+            let (incarnation, since, said) =
+                self.sight.failing(slot, revision, replica, failures)?;
+            let known = self.hung.get(&(slot, replica)).map(|hang| hang.incarnation);
+            let passed = self.passed.get(&(slot, replica)) == Some(&incarnation);
+            let begin = self.sight.excused_at.map_or(since, |at| at.max(since));
+            let judged = passed || now >= begin + side.within;
+            let tried = self.sight.attempts_of(slot, revision, replica);
+            let left = side.restart.max_attempts.is_none_or(|most| tried < most);
+            (known != Some(incarnation) && guard(Guard::CondemnOnlyPassed, judged) && left).then(
+                || Fact::Hung {
+                    slot,
+                    replica,
+                    incarnation,
+                    why: if passed {
+                        format!("it failed {failures} checks in a row: {said}")
+                    } else {
+                        format!("it was not healthy within {}: {said}", seconds(side.within))
+                    },
+                },
+            )
+        })
+    }
+
     /// Whether all replicas run and have passed in this life of theirs.
     pub(super) fn proved(&self, side: &Side, slot: Slot) -> bool {
-        (1..=side.replicas).all(|replica| {
-            let life = self.sight.running(slot, side.revision, replica);
-            let passed = self.passed.get(&(slot, replica)).copied();
-            life.is_some() && guard(Guard::PassedInThisLife, life == passed)
-        })
+        (1..=side.replicas).all(|replica| self.passed_now(side, slot, replica))
+    }
+
+    /// Whether a replica runs and has passed in this life of its.
+    pub(super) fn passed_now(&self, side: &Side, slot: Slot, replica: u32) -> bool {
+        let life = self.sight.running(slot, side.revision, replica);
+        let passed = self.passed.get(&(slot, replica)).copied();
+        life.is_some() && guard(Guard::PassedInThisLife, life == passed)
+    }
+
+    /// Whether a replica can take requests: it has passed, and does not fail its checks.
+    pub(super) fn able(&self, side: &Side, slot: Slot, replica: u32) -> bool {
+        let failures = side
+            .hangs_after
+            .filter(|_| self.swap.is_none())
+            .unwrap_or(side.failures);
+        let fails = self.sight.failing(slot, side.revision, replica, failures);
+        self.passed_now(side, slot, replica) && fails.is_none()
     }
 
     /// Whether all replicas are proved and none fails its probes.
@@ -195,7 +240,8 @@ impl Berth {
         let begin = self
             .sight
             .excused_at
-            .map_or(swap.since, |at| at.max(swap.since));
+            .map_or(swap.since, |at| at.max(swap.since))
+            .max(self.sight.looked_at);
         let overdue = !self.proved(side, slot) && now >= begin + side.within;
         overdue.then(|| {
             format!(

@@ -1,11 +1,13 @@
 //! What a berth wants done, worked out from where it stands. Asked twice, the same.
 
+use std::collections::BTreeSet;
+
 use crate::guard::{Guard, guard};
 use crate::moment::Moment;
 use crate::name::RevisionNumber;
 use crate::route::{Route, Slot};
 use crate::spec::{RestartCondition, RestartPolicy};
-use crate::swap::berth::{Berth, Swap};
+use crate::swap::berth::{Berth, Settled, Swap};
 use crate::swap::event::{Action, Pace, Want, Watch};
 use crate::swap::phase::Phase;
 use crate::swap::plan::{Kind, Side};
@@ -26,13 +28,20 @@ impl Berth {
             act: self.act(now, flip.is_some()),
             watch: self.watch(),
             count,
+            out: self.out(flip.unwrap_or(self.route)),
         }
     }
 
-    /// Whether what is wanted next is part of a revert: then the flip comes before the record.
+    /// Whether what is wanted next brings traffic back: then the flip comes before the record.
+    ///
+    /// To make room, nobody is routed to for a while: that takes traffic from where it may still
+    /// be answered well, so it waits for its record.
     #[must_use]
     pub fn flips_first(&self) -> bool {
-        self.swap.as_ref().is_some_and(|swap| swap.phase.is_back())
+        self.swap.as_ref().is_some_and(|swap| {
+            let makes_room = matches!(swap.phase, Phase::Withdrawing | Phase::Reviving);
+            swap.phase.is_back() && !makes_room
+        })
     }
 
     /// Where requests should go.
@@ -119,6 +128,7 @@ impl Berth {
         let Some(swap) = &self.swap else {
             return self
                 .tidy()
+                .or_else(|| self.halt())
                 .or_else(|| self.keep_running(now))
                 .or_else(|| self.surplus());
         };
@@ -129,8 +139,24 @@ impl Berth {
         );
         self.tidy()
             .filter(|_| begins)
+            .or_else(|| self.twice(swap))
             .or_else(|| self.step_of(swap, flipping))
             .or_else(|| self.keep_running(now))
+    }
+
+    /// What made room runs again, by an engine that did late what it was asked: it must not
+    /// run beside the candidate.
+    fn twice(&self, swap: &Swap) -> Option<Action> {
+        let settled = self.current.as_ref().filter(|_| swap.stopped)?;
+        let runs = |n| {
+            let life = self.sight.running(settled.slot, settled.side.revision, n);
+            life.is_some()
+        };
+        let beside = swap.phase.may_revert() && (1..=settled.side.replicas).any(runs);
+        beside.then_some(Action::Stop {
+            slot: settled.slot,
+            revision: settled.side.revision,
+        })
     }
 
     fn step_of(&self, swap: &Swap, flipping: bool) -> Option<Action> {
@@ -223,10 +249,78 @@ impl Berth {
             max_attempts: None,
             ..side.restart.clone()
         };
-        let policy = if needed { &policy } else { &side.restart };
+        // So does one that was halted because it hung: its attempts were looked at before.
+        let policy_of = |replica| {
+            if needed || self.hung.contains_key(&(slot, replica)) {
+                &policy
+            } else {
+                &side.restart
+            }
+        };
         (1..=side.replicas)
-            .filter_map(|replica| self.sight.restart_at(slot, side.revision, replica, policy))
+            .filter_map(|replica| {
+                self.sight
+                    .restart_at(slot, side.revision, replica, policy_of(replica))
+            })
             .min()
+    }
+
+    /// Stops a replica that hangs; not while another one of its slot is about to start.
+    fn halt(&self) -> Option<Action> {
+        if self.hold || self.sight.engine_lost.is_some() {
+            return None;
+        }
+        let Settled { side, slot } = self.current.as_ref()?;
+        let calm = self.restart_due(side, *slot).is_none();
+        if !guard(Guard::HaltOneAtATime, calm) {
+            return None;
+        }
+        let revision = side.revision;
+        let hangs = |replica: &u32| {
+            let hung = self.hung.get(&(*slot, *replica));
+            let life = self.sight.running(*slot, revision, *replica);
+            life.is_some() && hung.map(|hang| hang.incarnation) == life
+        };
+        (1..=side.replicas).find(hangs).map(|replica| Action::Halt {
+            slot: *slot,
+            revision,
+            replica,
+        })
+    }
+
+    /// The replica of each slot that shall get no requests under this route: one that must pass
+    /// (again), or fails, beside others that can serve. Nobody is out where nobody can. Of several
+    /// the first that runs is: what does not run refuses, and is passed over, anyway.
+    fn out(&self, route: Route) -> Option<BTreeSet<(Slot, u32)>> {
+        if !self.sight.looked {
+            return None;
+        }
+        let current = self
+            .current
+            .as_ref()
+            .map(|settled| (&settled.side, settled.slot));
+        let candidate = self.swap.as_ref().and_then(Swap::candidate);
+        let mut out = BTreeSet::new();
+        for (side, slot) in current.into_iter().chain(candidate) {
+            if !side.traffic || !route.reaches(slot) {
+                continue;
+            }
+            let (able, not): (Vec<u32>, Vec<u32>) = (1..=side.replicas)
+                .partition(|replica| guard(Guard::OutUntilPassed, self.able(side, slot, *replica)));
+            let down = |replica: &u32| {
+                let life = self.sight.running(slot, side.revision, *replica);
+                life.is_none()
+            };
+            let worst = not
+                .into_iter()
+                .min_by_key(|replica| (down(replica), *replica));
+            out.extend(
+                worst
+                    .filter(|_| !able.is_empty())
+                    .map(|worst| (slot, worst)),
+            );
+        }
+        Some(out)
     }
 
     /// The sides whose containers should run now.
@@ -295,17 +389,21 @@ impl Berth {
     }
 
     fn watch(&self) -> Vec<Watch> {
-        let pace = |side: &Side, slot| {
-            if self.swap.is_none() && self.proved(side, slot) {
+        let pace = |side: &Side, slot, replica| {
+            if self.swap.is_none() && self.passed_now(side, slot, replica) {
                 Pace::Live
             } else {
                 Pace::Ready
             }
         };
-        let one = |(side, slot): (&Side, Slot)| Watch {
-            slot,
-            revision: side.revision,
-            pace: pace(side, slot),
+        let each = |(side, slot): (&Side, Slot)| {
+            let one = |replica| Watch {
+                slot,
+                revision: side.revision,
+                replica,
+                pace: pace(side, slot, replica),
+            };
+            (1..=side.replicas).map(one).collect::<Vec<_>>()
         };
         let mut sides: Vec<(&Side, Slot)> = self.kept();
         if self
@@ -319,7 +417,7 @@ impl Berth {
                     .map(|settled| (&settled.side, settled.slot)),
             );
         }
-        sides.into_iter().map(one).collect()
+        sides.into_iter().flat_map(each).collect()
     }
 }
 

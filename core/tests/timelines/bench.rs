@@ -32,6 +32,7 @@ pub fn side(n: u64) -> Side {
         smoke: false,
         successes: 2,
         failures: 3,
+        hangs_after: None,
         within: Duration::from_secs(10),
         settle: Duration::ZERO,
         stop_grace: Duration::from_secs(5),
@@ -192,6 +193,15 @@ impl Bench {
                         *place = life;
                     }
                 }
+                Action::Halt {
+                    slot,
+                    revision,
+                    replica,
+                } => {
+                    if let Some(place) = self.containers.get_mut(&(slot, revision.get(), replica)) {
+                        *place = SeenState::Down(0);
+                    }
+                }
                 Action::Stop { slot, revision } => {
                     if let Some(place) = self.containers.get_mut(&(slot, revision.get(), n)) {
                         *place = SeenState::Down(0);
@@ -255,11 +265,22 @@ impl Bench {
     }
 
     pub fn sample(&mut self, slot: Slot, healthy: bool) {
+        self.sample_some(slot, healthy, |_| true);
+    }
+
+    /// One replica is sampled so often.
+    pub fn sample_one(&mut self, slot: Slot, replica: u32, healthy: bool, times: u32) {
+        for _ in 0..times {
+            self.sample_some(slot, healthy, |n| n == replica);
+        }
+    }
+
+    fn sample_some(&mut self, slot: Slot, healthy: bool, which: impl Fn(u32) -> bool) {
         let running: Vec<(u32, Incarnation)> = self
             .containers
             .iter()
             .filter_map(|((s, _, n), state)| match state {
-                SeenState::Up(life) if *s == slot => Some((*n, *life)),
+                SeenState::Up(life) if *s == slot && which(*n) => Some((*n, *life)),
                 SeenState::Up(_) | SeenState::Created | SeenState::Down(_) => None,
             })
             .collect();
@@ -285,14 +306,18 @@ impl Bench {
     }
 
     pub fn exits(&mut self, slot: Slot, n: u64, code: i64) {
-        let state = self.containers.get_mut(&(slot, n, 1)).unwrap();
+        self.exits_one(slot, n, 1, code);
+    }
+
+    pub fn exits_one(&mut self, slot: Slot, n: u64, replica: u32, code: i64) {
+        let state = self.containers.get_mut(&(slot, n, replica)).unwrap();
         let SeenState::Up(incarnation) = *state else {
             panic!("it does not run")
         };
         *state = SeenState::Down(code);
         self.tell(Event::Exited {
             slot,
-            replica: 1,
+            replica,
             incarnation,
             code,
         });
@@ -346,6 +371,16 @@ impl Bench {
         self.tell(Event::Flipped(route));
     }
 
+    /// The replicas that shall get no requests.
+    pub fn out(&self) -> Vec<(Slot, u32)> {
+        let out = self.berth.want(at(self.now)).out;
+        out.unwrap().into_iter().collect()
+    }
+
+    pub fn warnings(&self) -> Vec<String> {
+        self.berth.report(1, at(self.now)).warnings
+    }
+
     pub fn route(&self) -> Route {
         self.berth.route()
     }
@@ -358,6 +393,9 @@ fn say(fact: &Fact) -> String {
         Fact::CutOver(route) => format!("CutOver {route}"),
         Fact::Passed { slot, replica, .. } => format!("Passed {slot} {replica}"),
         Fact::Sickened { why } => format!("Sickened: {why}"),
+        Fact::Hung {
+            slot, replica, why, ..
+        } => format!("Hung {slot} {replica}: {why}"),
         Fact::Fenced(generation) => format!("Fenced {generation}"),
         Fact::Drained { open } => format!("Drained {open}"),
         Fact::Emptied { open } => format!("Emptied {open}"),
@@ -382,6 +420,11 @@ fn act(action: Action) -> String {
             ..
         } => format!("smoke {slot} through nginx"),
         Action::Prove(route) => format!("prove {route}"),
+        Action::Halt {
+            slot,
+            revision,
+            replica,
+        } => format!("halt {slot} @{revision} {replica}"),
         Action::Stop { slot, revision } => format!("stop {slot} @{revision}"),
         Action::Remove { slot, revision } => format!("remove {slot} @{revision}"),
     }

@@ -161,6 +161,7 @@ impl Fleet {
             parked: Vec::new(),
             route: Route::Alone(Slot::Blue),
             replicas: (1, 1),
+            warnings: Vec::new(),
             hold: false,
             swap: swap.map(|(generation, says)| SwapReport {
                 generation,

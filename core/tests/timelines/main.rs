@@ -9,6 +9,7 @@
 mod bench;
 mod fleet;
 mod laws;
+mod live;
 mod recreate;
 mod reflex;
 mod restored;

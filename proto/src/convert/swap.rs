@@ -88,6 +88,7 @@ impl From<&core::Side> for v1::Side {
             smoke: side.smoke,
             successes: side.successes,
             failures: side.failures,
+            hangs_after: side.hangs_after,
             within: nanos(side.within),
             settle: nanos(side.settle),
             stop_grace: nanos(side.stop_grace),
@@ -107,6 +108,7 @@ impl TryFrom<v1::Side> for core::Side {
             smoke: side.smoke,
             successes: side.successes,
             failures: side.failures,
+            hangs_after: side.hangs_after,
             within: duration(side.within),
             settle: duration(side.settle),
             stop_grace: duration(side.stop_grace),
@@ -272,6 +274,7 @@ impl From<&core::Report> for v1::BerthReport {
                 generation: Some(refusal.generation.into()),
                 why: refusal.why.clone(),
             }),
+            warnings: report.warnings.clone(),
             containers: Vec::new(),
             traffic: None,
             last_log: String::new(),
@@ -305,6 +308,7 @@ impl TryFrom<v1::BerthReport> for core::Report {
             route: need(report.route, "a route")?.try_into()?,
             replicas: (report.replicas_wanted, report.replicas_proved),
             hold: report.hold,
+            warnings: report.warnings,
             swap: report.swap.map(TryInto::try_into).transpose()?,
             refusal: report.refusal.map(refusal).transpose()?,
         })
@@ -407,6 +411,17 @@ impl From<&core::Stamped> for v1::BerthFact {
                 replica: *replica,
                 incarnation: incarnation.0,
             }),
+            core::Fact::Hung {
+                slot,
+                replica,
+                incarnation,
+                why,
+            } => Wire::Hung(v1::Hung {
+                green: is_green(*slot),
+                replica: *replica,
+                incarnation: incarnation.0,
+                why: why.clone(),
+            }),
             core::Fact::Discarded { revision } => Wire::Discarded(revision.get()),
             core::Fact::HeldByHand(hold) => Wire::HeldByHand(*hold),
             core::Fact::Advanced => Wire::Milestone(v1::Milestone::Advanced.into()),
@@ -459,6 +474,12 @@ impl TryFrom<v1::BerthFact> for core::Stamped {
                 replica: passed.replica,
                 incarnation: core::Incarnation(passed.incarnation),
             },
+            Wire::Hung(hung) => core::Fact::Hung {
+                slot: slot(hung.green),
+                replica: hung.replica,
+                incarnation: core::Incarnation(hung.incarnation),
+                why: hung.why,
+            },
             Wire::Discarded(number) => core::Fact::Discarded {
                 revision: revision(number)?,
             },
@@ -509,6 +530,12 @@ impl From<&core::Summary> for v1::BerthSummary {
                 replica: *replica,
                 incarnation: life.0,
             });
+        let hung = summary.hung.iter().map(|(slot, replica, hang)| v1::Hung {
+            green: is_green(*slot),
+            replica: *replica,
+            incarnation: hang.incarnation.0,
+            why: hang.why.clone(),
+        });
         let last = summary.last.as_ref().map(|ended| v1::EndedSwap {
             plan: Some((&ended.plan).into()),
             reached: Some(ended.reached.into()),
@@ -522,6 +549,7 @@ impl From<&core::Summary> for v1::BerthSummary {
             fence: Some(summary.fence.into()),
             route: Some(summary.route.into()),
             passed: passed.collect(),
+            hung: hung.collect(),
             last,
             hold: summary.hold,
         }
@@ -553,6 +581,17 @@ impl TryFrom<v1::BerthSummary> for core::Summary {
             route: need(summary.route, "a route")?.try_into()?,
             passed: passed
                 .map(|p| (slot(p.green), p.replica, core::Incarnation(p.incarnation)))
+                .collect(),
+            hung: summary
+                .hung
+                .into_iter()
+                .map(|h| {
+                    let hang = core::Hang {
+                        incarnation: core::Incarnation(h.incarnation),
+                        why: h.why,
+                    };
+                    (slot(h.green), h.replica, hang)
+                })
                 .collect(),
             last: summary.last.map(ended).transpose()?,
             hold: summary.hold,

@@ -265,6 +265,9 @@ impl World {
             if news {
                 self.report(host, service)?;
             }
+            if let Some(out) = want.out.clone() {
+                self.take_out(host, service, out);
+            }
             if let (Some(action), None) = (want.act, self.keeper(host, service)?.doing) {
                 let id = self.serial();
                 self.keeper(host, service)?.doing = Some(id);
@@ -284,11 +287,7 @@ impl World {
 
     /// Samples, counts and wakes, as wanted.
     fn attend(&mut self, host: usize, service: usize, want: &Want) -> Alive {
-        let (now, life, replicas) = (
-            self.now,
-            self.hosts[host].life,
-            self.services[service].replicas,
-        );
+        let (now, life) = (self.now, self.hosts[host].life);
         let booted = self.hosts[host].booted;
         let clock = self.hosts[host].clock(now);
         let keeper = self.keeper(host, service)?;
@@ -324,7 +323,7 @@ impl World {
         let wanted: BTreeMap<_, _> = want
             .watch
             .iter()
-            .flat_map(|watch| (1..=replicas).map(|n| ((watch.slot, watch.revision, n), watch.pace)))
+            .map(|watch| ((watch.slot, watch.revision, watch.replica), watch.pace))
             .collect();
         keeper
             .probing

@@ -3,7 +3,7 @@
 use cutover_core::rollout::Event;
 
 use crate::fault::Fault;
-use crate::host::ContainerKey;
+use crate::host::{ContainerKey, State};
 use crate::queue::Happening;
 use crate::scenario::LEASE;
 use crate::world::{MS, S, World};
@@ -92,6 +92,9 @@ impl World {
         if self.strikes(Fault::ContainerCrashes) {
             self.crash_one(host);
         }
+        if self.strikes(Fault::ContainerHangs) {
+            self.hang_one(host);
+        }
         if !self.hosts[host].disk.full && self.strikes(Fault::DiskFull) {
             self.hosts[host].disk.full = true;
             self.hosts[host].disk.spare = u32::try_from(self.chance.between(0, 60)).unwrap_or(0);
@@ -116,6 +119,33 @@ impl World {
         if !up.is_empty() {
             let (key, incarnation) = up[self.chance.index(up.len())];
             self.dies(host, key, incarnation);
+        }
+    }
+
+    /// A replica of a current revision ceases to answer, where that shall be seen to.
+    fn hang_one(&mut self, host: usize) {
+        let this = &self.hosts[host];
+        let settled = |key: &ContainerKey| {
+            let durable = &this.durable[key.0];
+            let current = durable.current().map(|at| (at.slot, at.side.revision));
+            durable.open_plan().is_none()
+                && current == Some((key.1, key.2))
+                && self.services[key.0].hangs_after.is_some()
+        };
+        let up = this.containers.iter();
+        let up = up.filter(|(key, container)| container.well(self.now) && settled(key));
+        let up: Vec<ContainerKey> = up.map(|(key, _)| *key).collect();
+        if up.is_empty() {
+            return;
+        }
+        let key = up[self.chance.index(up.len())];
+        self.say(|| format!("h{host} s{} {key:?} hangs", key.0));
+        self.tally.count("accidents", "a committed replica hung");
+        let now = self.now;
+        if let Some(container) = self.hosts[host].containers.get_mut(&key)
+            && let State::Up { sick_from, .. } = &mut container.state
+        {
+            *sick_from = now;
         }
     }
 

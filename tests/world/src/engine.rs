@@ -49,7 +49,7 @@ impl World {
             Action::Start { .. } => (20, 150),
             Action::Smoke { .. } => (3, 40),
             Action::Prove(_) => (2, 30),
-            Action::Stop { .. } => (5, 500),
+            Action::Halt { .. } | Action::Stop { .. } => (5, 500),
             Action::Remove { .. } => (10, 80),
         };
         let after = self.chance.between(least * MS, most * MS);
@@ -123,11 +123,12 @@ impl World {
                 doing.host, doing.service, doing.action
             )
         });
-        if let (Action::Stop { slot, revision }, true) =
+        if let (Action::Stop { slot, revision } | Action::Halt { slot, revision, .. }, true) =
             (doing.action, self.hosts[doing.host].engine.up)
         {
             // Nobody asks for it any more: to those who are there it ends by itself.
-            let key = (doing.service, slot, revision, doing.replica);
+            let replica = halted(doing.action).unwrap_or(doing.replica);
+            let key = (doing.service, slot, revision, replica);
             self.end(doing.host, key, Ender::Itself, 0, true);
             return;
         }
@@ -183,6 +184,7 @@ impl World {
             return Err((true, "the host is down"));
         }
         let (slot, revision) = subject(action);
+        let replica = halted(action).unwrap_or(replica);
         let key = slot
             .zip(revision)
             .map(|(slot, revision)| (service, slot, revision, replica));
@@ -211,6 +213,10 @@ impl World {
                 self.create(host, key);
                 self.start(host, key)
             }
+            (Action::Halt { .. }, Some(key)) => {
+                self.halt(host, key);
+                Ok(())
+            }
             (Action::Stop { .. }, Some(key)) => {
                 self.stop(host, key);
                 Ok(())
@@ -223,6 +229,7 @@ impl World {
             (
                 Action::Make { .. }
                 | Action::Start { .. }
+                | Action::Halt { .. }
                 | Action::Stop { .. }
                 | Action::Remove { .. },
                 None,
@@ -259,6 +266,7 @@ impl World {
             state: State::Created,
             good: 0,
             passed: false,
+            passed_at: 0,
             sick_at: 0,
         });
     }
@@ -327,6 +335,14 @@ impl World {
         }
     }
 
+    fn halt(&mut self, host: usize, key: ContainerKey) {
+        let up = self.hosts[host].containers.get(&key);
+        if up.is_some_and(|container| container.up().is_some()) {
+            promises::before_halt(self, host, key);
+            self.end(host, key, Ender::Restart, 0, true);
+        }
+    }
+
     pub(crate) fn dies(&mut self, host: usize, key: ContainerKey, incarnation: Incarnation) {
         let lives = self.hosts[host]
             .containers
@@ -349,7 +365,7 @@ impl World {
             return;
         };
         container.state = State::Down { code, by };
-        if by == Ender::Itself {
+        if by != Ender::Agent {
             container.sick_at = now;
         }
         let (service, slot, _, replica) = key;
@@ -399,7 +415,10 @@ impl World {
         };
         if container.well(now) {
             container.good += 1;
-            container.passed |= container.good >= 2;
+            if container.good >= 2 && !container.passed {
+                container.passed = true;
+                container.passed_at = now;
+            }
             return (true, quick);
         }
         container.good = 0;
@@ -457,6 +476,20 @@ impl World {
     }
 }
 
+/// The one replica that an action is about; `None`: all of them, one after another.
+fn halted(action: Action) -> Option<u32> {
+    match action {
+        Action::Halt { replica, .. } => Some(replica),
+        Action::Fetch { .. }
+        | Action::Make { .. }
+        | Action::Start { .. }
+        | Action::Smoke { .. }
+        | Action::Prove(_)
+        | Action::Stop { .. }
+        | Action::Remove { .. } => None,
+    }
+}
+
 fn kind(action: Action) -> &'static str {
     match action {
         Action::Fetch { .. } => "fetch",
@@ -464,6 +497,7 @@ fn kind(action: Action) -> &'static str {
         Action::Start { .. } => "start",
         Action::Smoke { .. } => "smoke",
         Action::Prove(_) => "prove",
+        Action::Halt { .. } => "halt",
         Action::Stop { .. } => "stop",
         Action::Remove { .. } => "remove",
     }

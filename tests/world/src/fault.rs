@@ -76,6 +76,8 @@ faults! {
     NginxStuck 80,
     /// A container crashes that was good so far.
     ContainerCrashes 150,
+    /// A committed container hangs that was good so far.
+    ContainerHangs 150,
     /// The host's disk is full.
     DiskFull 80,
     /// The host loses its power.

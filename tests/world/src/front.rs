@@ -1,5 +1,7 @@
 //! nginx and its clients: where a request goes, who answers it, and who loses it.
 
+use std::collections::BTreeSet;
+
 use cutover_core::{Route, Slot};
 
 use crate::host::{ContainerKey, Ender, Request};
@@ -49,6 +51,18 @@ impl World {
                 },
             );
         }
+    }
+
+    /// Flags exactly these replicas out.
+    pub(crate) fn take_out(&mut self, host: usize, service: usize, out: BTreeSet<(Slot, u32)>) {
+        if self.hosts[host].fronts[service].out == out {
+            return;
+        }
+        self.say(|| format!("h{host} s{service}    ~ out: {out:?}"));
+        promises::before_out(self, host, service, &out);
+        self.tally
+            .count("flips", if out.is_empty() { "all in" } else { "one out" });
+        self.hosts[host].fronts[service].out = out;
     }
 
     pub(crate) fn nginx_back(&mut self, host: usize) {
@@ -114,9 +128,12 @@ impl World {
         };
         let order =
             (0..replicas).map(|i| (u32::try_from(turn % 64).unwrap_or(0) + i) % replicas + 1);
+        // As backup of the other slot, what is out stays in.
+        let (first, out) = (slots[0], &front.out);
         let mut rest: Vec<(Slot, u32)> = slots
             .into_iter()
             .flat_map(|slot| order.clone().map(move |n| (slot, n)))
+            .filter(|(slot, n)| *slot != first || !out.contains(&(*slot, *n)))
             .collect();
         rest.reverse();
         let request = self.serial();

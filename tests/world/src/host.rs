@@ -78,6 +78,8 @@ pub(crate) struct Container {
     pub(crate) good: u32,
     /// It has given enough of them in this life.
     pub(crate) passed: bool,
+    /// When it had given enough of them in this life.
+    pub(crate) passed_at: u64,
     /// When it was last sick or ended by itself.
     pub(crate) sick_at: u64,
 }
@@ -102,6 +104,8 @@ pub(crate) enum State {
 pub(crate) enum Ender {
     /// The agent had it stopped.
     Agent,
+    /// The agent had it stopped because it hung, to start it again.
+    Restart,
     /// It ended by itself, or with its engine or machine.
     Itself,
 }
@@ -120,6 +124,8 @@ pub(crate) struct Front {
     pub(crate) reached: BTreeMap<Slot, u64>,
     /// Something was served here once.
     pub(crate) served: bool,
+    /// Replicas that get nothing.
+    pub(crate) out: BTreeSet<(Slot, u32)>,
     /// Turns over the replicas of a slot.
     pub(crate) turn: u64,
 }
@@ -133,6 +139,7 @@ impl Front {
             flipped_at: 0,
             reached: BTreeMap::new(),
             served: false,
+            out: BTreeSet::new(),
             turn: 0,
         }
     }
@@ -255,7 +262,8 @@ pub(crate) fn subject(action: Action) -> (Option<Slot>, Option<RevisionNumber>) 
         | Action::Start { slot, revision }
         | Action::Smoke { slot, revision, .. }
         | Action::Stop { slot, revision }
-        | Action::Remove { slot, revision } => (Some(slot), Some(revision)),
+        | Action::Remove { slot, revision }
+        | Action::Halt { slot, revision, .. } => (Some(slot), Some(revision)),
         Action::Prove(_) => (None, None),
     }
 }

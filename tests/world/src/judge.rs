@@ -7,6 +7,7 @@ use cutover_core::rollout::{Outcome, StageView};
 use cutover_core::spec::RestartCondition;
 use cutover_core::swap::Phase;
 
+use crate::host::{Ender, State};
 use crate::promises::Promise;
 use crate::queue::Happening;
 use crate::world::{S, Temper, World};
@@ -15,6 +16,8 @@ use crate::world::{S, Temper, World};
 const REST_WITHIN: u64 = 900 * S;
 /// How long it must be quiet to be at rest.
 const QUIET_FOR: u64 = 25 * S;
+/// What was halted is started again within this.
+const START_AGAIN_WITHIN: u64 = 40 * S;
 
 impl World {
     pub(crate) fn judge(&mut self) {
@@ -95,9 +98,14 @@ impl World {
                 Temper::Good | Temper::FlakySmoke | Temper::BadSmoke
             )
         };
-        let sick = berth
-            .current()
-            .is_some_and(|settled| !good(settled.side.revision));
+        let hangs = |slot, revision, replica| {
+            let container = host.containers.get(&(s, slot, revision, replica));
+            container.is_some_and(|container| !container.well(self.now))
+        };
+        let sick = berth.current().is_some_and(|settled| {
+            let (slot, revision) = (settled.slot, settled.side.revision);
+            !good(revision) || (1..=settled.side.replicas).any(|n| hangs(slot, revision, n))
+        });
         back && sick && berth.waits_for(host.clock(self.now)).is_some()
     }
 
@@ -181,7 +189,17 @@ impl World {
             let container = self.hosts[h].containers.get(&(s, slot, revision, replica));
             let well =
                 container.is_some_and(|container| container.well(self.now) && container.passed);
-            if lasting && good && !well {
+            let halted = container.is_some_and(|container| {
+                container.sick_at + START_AGAIN_WITHIN < self.now
+                    && matches!(
+                        container.state,
+                        State::Down {
+                            by: Ender::Restart,
+                            ..
+                        }
+                    )
+            });
+            if lasting && good && !well || halted {
                 self.breach(
                     Promise::P5,
                     format!(

@@ -91,7 +91,8 @@ pub(crate) fn before_flip(world: &mut World, host: usize, service: usize, route:
                     by: Ender::Itself, ..
                 } => container.passed && world.now < container.sick_at + UNSEEN_FOR,
                 State::Down {
-                    by: Ender::Agent, ..
+                    by: Ender::Agent | Ender::Restart,
+                    ..
                 }
                 | State::Created => false,
             };
@@ -145,6 +146,7 @@ pub(crate) fn before_start(world: &mut World, host: usize, key: ContainerKey) {
             format!("h{host} s{service}: @{revision} starts in {slot} while the route is {link}"),
         );
     }
+    is_out(world, host, key, "starts");
     let durable = &world.hosts[host].durable[service];
     let stop_first = durable
         .open_plan()
@@ -157,6 +159,109 @@ pub(crate) fn before_start(world: &mut World, host: usize, key: ContainerKey) {
         });
     if stop_first && other && world.now > world.hosts[host].haunted_until {
         world.breach(Promise::P9, format!("h{host} s{service}: @{revision} starts beside another revision, which recreate forbids"));
+    }
+}
+
+/// P1: what starts or is halted in a slot that gets requests is out, where another one can serve.
+fn is_out(world: &mut World, host: usize, key: ContainerKey, verb: &str) {
+    let (service, slot, revision, replica) = key;
+    let this = &world.hosts[host];
+    let front = &this.fronts[service];
+    if !front.link.reaches(slot)
+        || front.out.contains(&(slot, replica))
+        || world.now <= this.haunted_until
+    {
+        return;
+    }
+    if let Some(other) = other_serves(world, host, key) {
+        world.breach(
+            Promise::P1,
+            format!("h{host} s{service}: replica {replica} of @{revision} {verb} in {slot} and is not out, though replica {other} can serve"),
+        );
+    }
+}
+
+/// Another replica beside this one that can serve, and has been seen to for a while.
+fn other_serves(world: &World, host: usize, key: ContainerKey) -> Option<u32> {
+    let (service, slot, revision, replica) = key;
+    let this = &world.hosts[host];
+    (1..=world.services[service].replicas)
+        .filter(|other| *other != replica)
+        .find(|other| {
+            this.containers
+                .get(&(service, slot, revision, *other))
+                .is_some_and(|container| {
+                    container.well(world.now)
+                        && container.passed
+                        && container.passed_at + UNSEEN_FOR < world.now
+                        && container.sick_at + 10 * S < world.now
+                })
+        })
+}
+
+/// P1: what is taken in again has passed, where another one can serve.
+pub(crate) fn before_out(
+    world: &mut World,
+    host: usize,
+    service: usize,
+    out: &std::collections::BTreeSet<(Slot, u32)>,
+) {
+    let front = &world.hosts[host].fronts[service];
+    let again = front.out.difference(out).copied();
+    let again: Vec<_> = again
+        .filter(|(slot, _)| front.link.reaches(*slot))
+        .collect();
+    for (slot, replica) in again {
+        let here = world.hosts[host].containers.iter();
+        let here = here.filter(|((s, l, _, n), _)| (*s, *l, *n) == (service, slot, replica));
+        let here: Vec<_> = here.map(|(key, c)| (*key, c.clone())).collect();
+        let passed = here.iter().any(|(_, container)| container.passed);
+        let other = here
+            .iter()
+            .find_map(|(key, _)| other_serves(world, host, *key));
+        if let (false, Some(other)) = (passed, other) {
+            world.breach(
+                Promise::P1,
+                format!("h{host} s{service}: replica {replica} in {slot} gets requests again and has not passed, though replica {other} can serve: {here:?}"),
+            );
+        }
+    }
+}
+
+/// P1, P7, P11: what is halted to be started again hangs, is out, and is the only one.
+pub(crate) fn before_halt(world: &mut World, host: usize, key: ContainerKey) {
+    let (service, slot, revision, replica) = key;
+    is_out(world, host, key, "is halted");
+    let this = &world.hosts[host];
+    let Some(container) = this.containers.get(&key) else {
+        return;
+    };
+    if container.well(world.now) && container.sick_at + 10 * S < world.now {
+        world.breach(
+            Promise::P7,
+            format!(
+                "h{host} s{service}: replica {replica} of @{revision} is halted though it is well"
+            ),
+        );
+        return;
+    }
+    let halted = (1..=world.services[service].replicas).find(|other| {
+        let other = this.containers.get(&(service, slot, revision, *other));
+        other.is_some_and(|other| {
+            matches!(
+                other.state,
+                State::Down {
+                    by: Ender::Restart,
+                    ..
+                }
+            )
+        })
+    });
+    if let Some(other) = halted {
+        world.breach(
+            Promise::P11,
+            format!("h{host} s{service}: replica {replica} of @{revision} is halted while replica {other} is"),
+        );
     }
 }
 
@@ -426,7 +531,9 @@ fn not_too_many(
 fn reflex_has_a_cause(world: &mut World, host: usize, service: usize, why: &str) {
     let this = &world.hosts[host];
     let durable = &this.durable[service];
-    if world.now < this.hand[service] + S {
+    // On a full disk it becomes durable long after it was said.
+    let by_hand = this.hand[service] > 0 && why.contains("by hand");
+    if by_hand || world.now < this.hand[service] + S {
         return;
     }
     let Some(candidate) = durable.candidate() else {
@@ -463,6 +570,8 @@ fn never_three_revisions(world: &mut World, host: usize) {
             }
             match two.iter_mut().find(|place| place.is_none()) {
                 Some(place) => *place = Some(*revision),
+                // What the engine does late nobody has asked for any more; it is tidied up.
+                None if world.now <= world.hosts[host].haunted_until => return,
                 None => {
                     world.breach(
                         Promise::P9,
@@ -654,9 +763,16 @@ pub(crate) fn unanswered(world: &mut World, host: usize, request: &Request) {
 /// P11: a request whose container ended while it was answered.
 pub(crate) fn cut(world: &mut World, host: usize, request: &Request, key: ContainerKey, by: Ender) {
     let service = request.service;
-    if by == Ender::Itself {
-        world.tally.count("requests", "lost: its container died");
-        return;
+    match by {
+        Ender::Itself => {
+            world.tally.count("requests", "lost: its container died");
+            return;
+        }
+        Ender::Restart => {
+            world.tally.count("requests", "lost: its container hung");
+            return;
+        }
+        Ender::Agent => {}
     }
     world
         .tally

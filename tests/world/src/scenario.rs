@@ -136,6 +136,7 @@ fn draw_service(world: &mut World, service: usize, hosts: usize) -> Service {
         replicas: chance.pick(&[1, 1, 2]),
         traffic,
         smoke: chance.one_in(2),
+        hangs_after: chance.pick(&[None, Some(2), Some(3)]),
         settle: chance.pick(&[0, 0, 400 * MS]),
         restart: restart(condition, most),
         natures,
@@ -212,6 +213,7 @@ fn settle(world: &mut World, host: &mut Host, service: usize) {
                 },
                 good: 2,
                 passed: true,
+                passed_at: 0,
                 sick_at: 0,
             },
         );

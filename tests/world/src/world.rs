@@ -53,6 +53,7 @@ pub(crate) struct Service {
     pub(crate) replicas: u32,
     pub(crate) traffic: bool,
     pub(crate) smoke: bool,
+    pub(crate) hangs_after: Option<u32>,
     pub(crate) settle: u64,
     pub(crate) restart: RestartPolicy,
     /// By revision, from 1.
@@ -101,6 +102,7 @@ impl Service {
             smoke: self.smoke,
             successes: 2,
             failures: 3,
+            hangs_after: self.hangs_after,
             within: Duration::from_secs(5),
             settle: Duration::from_nanos(self.settle),
             stop_grace: Duration::from_secs(1),

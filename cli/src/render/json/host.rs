@@ -20,6 +20,7 @@ pub(crate) struct Host {
     services: Vec<String>,
     last_seen: Option<Timestamp>,
     enrolled: Option<Timestamp>,
+    clock_skew_seconds: f64,
 }
 
 pub(crate) fn host(view: &HostView) -> Host {
@@ -40,6 +41,7 @@ pub(crate) fn host(view: &HostView) -> Host {
         services: view.services.clone(),
         last_seen: moment(view.last_seen_unix_millis),
         enrolled: moment(view.enrolled_unix_millis),
+        clock_skew_seconds: view.clock_skew_millis as f64 / 1000.0,
     }
 }
 

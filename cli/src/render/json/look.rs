@@ -97,6 +97,8 @@ pub(crate) struct Container {
     image: String,
     up_seconds: Option<u64>,
     away: bool,
+    /// Of the service on this host; the same for each of its containers.
+    warnings: Vec<String>,
 }
 
 pub(crate) fn containers(answer: &ContainersResponse) -> Vec<Container> {
@@ -113,6 +115,7 @@ pub(crate) fn containers(answer: &ContainersResponse) -> Vec<Container> {
             image: container.image.clone(),
             up_seconds: (container.up_seconds != 0).then_some(container.up_seconds),
             away: host.away,
+            warnings: host.warnings.clone(),
         };
         host.containers.iter().map(one).collect::<Vec<_>>()
     };

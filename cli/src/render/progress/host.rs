@@ -37,6 +37,9 @@ pub(super) fn standing(view: &RolloutView, host: &HostProgress) -> String {
     if !host.trouble.is_empty() {
         text.push_str(&format!(", in trouble: {}", host.trouble));
     }
+    for warning in &host.warnings {
+        text.push_str(&format!(", warning: {warning}"));
+    }
     let why = host.why.lines().next().unwrap_or("");
     if !why.is_empty() && view.to_revision != host.current {
         text.push_str(&format!(": {why}"));

@@ -1,0 +1,209 @@
+//! After commit: replicas that hang, crash or must pass again in a slot that serves.
+
+use cutover_core::swap::{Action, Event, Side, Target};
+use cutover_core::{Route, Slot};
+
+use crate::bench::{Bench, at, change, plan, revision, side};
+
+/// Two replicas, watched after commit.
+fn watched() -> Side {
+    Side {
+        replicas: 2,
+        hangs_after: Some(3),
+        ..side(1)
+    }
+}
+
+fn alone() -> Side {
+    Side {
+        replicas: 1,
+        ..watched()
+    }
+}
+
+#[test]
+fn p1_a_committed_replica_that_hangs_is_out_before_it_is_halted_and_until_it_passed() {
+    let mut bench = Bench::running(&watched());
+    bench.obliging = false;
+    bench.sample_one(Slot::Blue, 2, false, 2);
+    bench.told(&[]);
+    assert_eq!(bench.out(), []);
+    bench.sample_one(Slot::Blue, 2, false, 1);
+    bench.told(&["Hung blue 2: it failed 3 checks in a row: 503"]);
+    let want = bench.berth.want(at(bench.now));
+    assert_eq!(bench.out(), [(Slot::Blue, 2)]);
+    let halt = Action::Halt {
+        slot: Slot::Blue,
+        revision: revision(1),
+        replica: 2,
+    };
+    assert_eq!(want.act, Some(halt));
+    bench.obliging = true;
+    bench.oblige();
+    bench.told(&["> halt blue @1 2"]);
+    bench.pass_time(999);
+    bench.told(&[]);
+    bench.pass_time(1);
+    bench.told(&["> start blue @1"]);
+    bench.sample_one(Slot::Blue, 2, true, 1);
+    assert_eq!(bench.out(), [(Slot::Blue, 2)]);
+    assert_eq!(
+        bench.warnings(),
+        ["replica 2 of @1 hangs and is started again: it failed 3 checks in a row: 503"]
+    );
+    bench.sample_one(Slot::Blue, 2, true, 1);
+    bench.told(&["Passed blue 2"]);
+    assert_eq!(bench.out(), []);
+    assert_eq!(bench.warnings(), Vec::<String>::new());
+    assert_eq!(bench.route(), Route::Alone(Slot::Blue));
+}
+
+#[test]
+fn p1_a_sole_replica_that_was_started_again_is_said_to_answer_unproved() {
+    let mut bench = Bench::running(&alone());
+    bench.sample_one(Slot::Blue, 1, false, 3);
+    bench.pass_time(1_000);
+    bench.told(&[
+        "Hung blue 1: it failed 3 checks in a row: 503",
+        "> halt blue @1 1",
+        "> start blue @1",
+    ]);
+    assert_eq!(bench.out(), []);
+    assert!(bench.warnings().contains(
+        &"replica 1 of @1 answers unproved: it was started again, and no other can take its requests"
+            .to_owned()
+    ));
+    bench.pass(Slot::Blue);
+    assert_eq!(bench.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn what_hangs_again_waits_longer_each_time_and_no_more_often_than_its_policy_says() {
+    let mut bench = Bench::running(&alone());
+    for wait in [1_000, 2_000] {
+        bench.sample_one(Slot::Blue, 1, false, 3);
+        bench.pass_time(wait - 1);
+        assert_eq!(bench.take().last().unwrap(), "> halt blue @1 1");
+        bench.pass_time(1);
+        assert_eq!(bench.take(), ["> start blue @1"]);
+        bench.pass(Slot::Blue);
+        bench.take();
+    }
+    bench.sample_one(Slot::Blue, 1, false, 9);
+    bench.pass_time(30_000);
+    bench.told(&[]);
+    assert_eq!(
+        bench.warnings(),
+        ["replica 1 of @1 hangs, and its restarts are used up: 503"]
+    );
+    // Once it ran for the policy's window, it may be tried again.
+    bench.pass_time(60_000);
+    bench.sample_one(Slot::Blue, 1, false, 1);
+    assert_eq!(bench.take().last().unwrap(), "> halt blue @1 1");
+}
+
+#[test]
+fn p5_what_was_halted_is_started_again_though_the_agent_died_and_the_policy_says_no() {
+    let mut hung = alone();
+    hung.restart.condition = cutover_core::spec::RestartCondition::No;
+    let mut bench = Bench::running(&hung);
+    bench.obliging = false;
+    bench.sample_one(Slot::Blue, 1, false, 3);
+    bench.perform(bench.berth.want(at(bench.now)).act.unwrap());
+    // Nobody heard that it was done.
+    bench.restart_agent(false);
+    bench.obliging = true;
+    bench.take();
+    bench.look();
+    bench.pass_time(1_000);
+    bench.told(&["> start blue @1"]);
+}
+
+#[test]
+fn p5_that_something_hung_outlives_the_condensing_of_the_journal() {
+    let mut bench = Bench::running(&alone());
+    bench.obliging = false;
+    bench.sample_one(Slot::Blue, 1, false, 3);
+    let summary = bench.berth.summary().unwrap();
+    let again = cutover_core::swap::Berth::resume(summary.clone());
+    assert_eq!(again.summary(), Some(summary));
+    assert_eq!(bench.berth.summary().unwrap().hung.len(), 1);
+}
+
+#[test]
+fn p11_two_that_hang_are_halted_one_after_the_other() {
+    let mut bench = Bench::running(&watched());
+    bench.obliging = false;
+    for replica in [1, 2] {
+        bench.sample_one(Slot::Blue, replica, false, 3);
+    }
+    assert_eq!(bench.out(), []);
+    bench.take();
+    bench.obliging = true;
+    bench.oblige();
+    bench.told(&["> halt blue @1 1"]);
+    bench.pass_time(1_000);
+    bench.told(&["> start blue @1", "> halt blue @1 2"]);
+}
+
+#[test]
+fn p1_one_that_crashed_is_out_until_it_passed_and_nobody_is_where_nobody_can_serve() {
+    let mut bench = Bench::running(&watched());
+    bench.exits_one(Slot::Blue, 1, 2, 1);
+    assert_eq!(bench.out(), [(Slot::Blue, 2)]);
+    bench.pass_time(1_000);
+    bench.take();
+    assert_eq!(bench.out(), [(Slot::Blue, 2)]);
+    bench.exits_one(Slot::Blue, 1, 1, 1);
+    assert_eq!(bench.out(), []);
+    bench.sample_one(Slot::Blue, 2, true, 2);
+    assert_eq!(bench.out(), [(Slot::Blue, 1)]);
+}
+
+#[test]
+fn p7_nothing_is_halted_while_the_engine_is_away_a_person_holds_or_a_swap_is_open() {
+    let mut bench = Bench::running(&watched());
+    bench.tell(Event::EngineLost);
+    bench.sample_one(Slot::Blue, 1, false, 5);
+    bench.told(&[]);
+    let mut bench = Bench::running(&watched());
+    bench.tell(Event::HoldAsked(true));
+    bench.take();
+    bench.sample_one(Slot::Blue, 1, false, 5);
+    bench.told(&[]);
+    let mut bench = Bench::running(&watched());
+    let mut next = watched();
+    next.revision = revision(2);
+    bench.order(&plan(1, change(watched(), next)), Target::Prepared);
+    bench.take();
+    bench.sample_one(Slot::Blue, 1, false, 5);
+    bench.told(&[]);
+    assert_eq!(bench.out(), [(Slot::Blue, 1)]);
+}
+
+#[test]
+fn what_failed_readiness_before_the_commit_does_not_hang_by_it_after() {
+    let mut next = alone();
+    next.revision = revision(2);
+    let mut bench = Bench::serving(&plan(1, change(alone(), next)));
+    bench.pass_time(30_000);
+    bench.order(&plan(1, change(alone(), bench_side())), Target::Committed);
+    bench.sample_one(Slot::Green, 1, false, 2);
+    bench.pass_time(35_000);
+    assert_eq!(bench.phase(), None);
+    bench.take();
+    bench.sample_one(Slot::Green, 1, false, 2);
+    bench.told(&[]);
+    bench.sample_one(Slot::Green, 1, false, 1);
+    assert_eq!(
+        bench.take()[0],
+        "Hung green 1: it failed 3 checks in a row: 503"
+    );
+}
+
+fn bench_side() -> Side {
+    Side {
+        revision: revision(2),
+        ..alone()
+    }
+}
