@@ -32,6 +32,7 @@ mod conf;
 mod disk;
 mod ensure;
 mod error;
+mod holder;
 mod plan;
 mod process;
 mod prove;
