@@ -36,6 +36,12 @@ pub(crate) struct Post {
     /// A swap began, and `before` waits for the next count.
     pub(crate) count_anew: bool,
     pub(crate) tally: BTreeMap<Slot, Tally>,
+    /// The swap ended, or its traffic is back: nobody is told before the count has come that belongs to it.
+    pub(crate) recount: bool,
+    /// What nginx counted of the last swap, once it is over.
+    pub(crate) counted: Option<v1::TrafficReport>,
+    /// Of the open, or last, swap's candidate.
+    pub(crate) candidate: Option<Slot>,
     /// What was last told to the coordinator, and when.
     pub(crate) told: Option<(v1::BerthReport, Moment)>,
 }
@@ -59,6 +65,7 @@ pub(crate) struct Sample {
 
 impl Post {
     pub(crate) fn new(berth: Berth) -> Self {
+        let candidate = berth.candidate().map(|settled| settled.slot);
         Self {
             berth,
             busy: None,
@@ -73,8 +80,17 @@ impl Post {
             before: BTreeMap::new(),
             count_anew: false,
             tally: BTreeMap::new(),
+            recount: false,
+            counted: None,
+            candidate,
             told: None,
         }
+    }
+
+    /// Whether all that belongs to its account is there: facts are kept, the log of one that fell and the last count
+    /// of a swap that ended have come.
+    pub(crate) fn can_tell(&self) -> bool {
+        self.unsaved.is_empty() && !self.logging && !self.recount
     }
 
     /// What a revision is made of, read once.
