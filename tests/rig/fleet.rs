@@ -9,11 +9,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::engine::{Engine, Options, Subnet};
+use crate::engine_proxy::EngineProxy;
 use crate::process::{Daemon, Recipe, built};
 use crate::proxy::Nginx;
 use crate::scratch::{Loopback, Scratch};
 use crate::wait;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::JoinHandle;
 
 /// Where every host's nginx listens for the services of a test.
 pub const PORT: u16 = 8080;
@@ -52,6 +54,8 @@ pub struct Host {
     pub config: PathBuf,
     /// Its agent's state.
     pub state: PathBuf,
+    /// Between its agent and the engine, in fleets that were started behind proxies.
+    pub proxy: Option<EngineProxy>,
     _subnet: Subnet,
 }
 
@@ -95,11 +99,24 @@ impl Fleet {
         Self::start_at(count, Loopback::claim(), coordinator_extra).await
     }
 
+    /// As [`Fleet::start`], each agent reaching the engine through a proxy of its own, so that one host's engine can
+    /// be lamed and the others' not.
+    ///
+    /// # Panics
+    /// When anything does not come up; with the end of its log.
+    pub async fn start_behind_proxies(count: u8) -> Self {
+        Self::begin(count, Loopback::claim(), "", true).await
+    }
+
     /// As [`Fleet::start_with`], on these addresses: hosts from .1, the coordinator at .100.
     ///
     /// # Panics
     /// When anything does not come up; with the end of its log.
     pub async fn start_at(count: u8, loopback: Loopback, coordinator_extra: &str) -> Self {
+        Self::begin(count, loopback, coordinator_extra, false).await
+    }
+
+    async fn begin(count: u8, loopback: Loopback, coordinator_extra: &str, proxies: bool) -> Self {
         let engine = Arc::new(Engine::start_with(Options::default()).await);
         let turn = Arc::clone(TURN.get_or_init(Arc::default))
             .lock_owned()
@@ -120,7 +137,7 @@ impl Fleet {
             .trim()
             .to_owned();
         for number in 1..=count {
-            let host = fleet.start_host(number, &token).await;
+            let host = fleet.start_host(number, &token, proxies).await;
             fleet.hosts.push(host);
         }
         if count > 0 {
@@ -159,7 +176,7 @@ impl Fleet {
         .await;
     }
 
-    async fn start_host(&self, number: u8, token: &str) -> Host {
+    async fn start_host(&self, number: u8, token: &str, behind_proxy: bool) -> Host {
         let name = format!("h{number}");
         let address = self._loopback.address(number);
         let home = self.scratch.folder(&name);
@@ -177,9 +194,14 @@ impl Fleet {
         fs::write(home.join("machine-id"), format!("{number:032x}\n"))
             .expect("the scratch folder is writable");
         let config = home.join("agent.toml");
+        let proxy =
+            behind_proxy.then(|| EngineProxy::start(home.join("docker.sock"), &self.engine));
+        let engine = proxy
+            .as_ref()
+            .map_or(self.engine.socket(), EngineProxy::socket);
         fs::write(
             &config,
-            agent_config(&home, &state, address, &nginx, &self.engine, &subnet),
+            agent_config(&home, &state, address, &nginx, engine, &subnet),
         )
         .expect("the scratch folder is writable");
         fs::write(home.join("token"), token).expect("the scratch folder is writable");
@@ -225,6 +247,7 @@ impl Fleet {
             agent,
             config,
             state,
+            proxy,
             _subnet: subnet,
         }
     }
@@ -261,16 +284,15 @@ impl Fleet {
     /// When the program can't be started.
     #[must_use]
     pub fn run(&self, words: &[&str]) -> (i32, String, String) {
-        let output = self
-            .cutover(words)
-            .output()
-            .expect("the cutover program starts");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (
-            output.status.code().unwrap_or(-1),
-            text(&output.stdout),
-            text(&output.stderr),
-        )
+        said(&self.cutover(words).output())
+    }
+
+    /// As [`Fleet::run`], while the test goes on; it ends with the test.
+    #[must_use]
+    pub fn run_beside(&self, words: &[&str]) -> JoinHandle<(i32, String, String)> {
+        let mut command = tokio::process::Command::from(self.cutover(words));
+        command.kill_on_drop(true);
+        tokio::spawn(async move { said(&command.output().await) })
     }
 
     /// Writes a Compose file and gives its path.
@@ -289,6 +311,16 @@ impl Fleet {
     pub fn path(&self) -> &Path {
         self.scratch.path()
     }
+}
+
+fn said(output: &std::io::Result<Output>) -> (i32, String, String) {
+    let output = output.as_ref().expect("the cutover program starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code().unwrap_or(-1),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 fn start_coordinator(scratch: &Scratch, address: Ipv4Addr, extra: &str) -> Daemon {
@@ -335,7 +367,7 @@ fn agent_config(
     state: &Path,
     address: Ipv4Addr,
     nginx: &Nginx,
-    engine: &Engine,
+    engine: &Path,
     subnet: &Subnet,
 ) -> String {
     let number = address.octets()[3];
@@ -346,7 +378,7 @@ fn agent_config(
         state = state.display(),
         run = home.join("run").display(),
         id = home.join("machine-id").display(),
-        socket = engine.socket().display(),
+        socket = engine.display(),
         pid = std::process::id(),
         subnet = subnet.cidr(),
         prefix = nginx.prefix().display(),
