@@ -19,8 +19,12 @@ use crate::failure::{Failure, Kind};
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// For the answer to a release: a host looks its images up before (within 120 s).
 const DECISION_WITHIN: Duration = Duration::from_secs(150);
-/// Before a question whose answer was lost is asked again.
+/// Before a question whose answer was lost is asked again, and between two attempts to reach somebody.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// A coordinator that died is started again within this.
+const REACHED_WITHIN: Duration = Duration::from_secs(30);
+/// So many answers may be lost before it is called not known.
+const ASKS: u32 = 5;
 /// The largest answer; a fleet of 1,000 hosts with a full timeline is far below it.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
@@ -90,30 +94,50 @@ impl Client {
         }
     }
 
-    /// Asks for a change that carries a request id: once more after a lost
-    /// answer, over a new connection; the id keeps it one change.
-    pub(crate) async fn ask_twice<Q: Clone, A>(
+    /// Asks for a change that carries a request id: again after a lost answer, over a new connection (a coordinator
+    /// that died is back in a moment); the id keeps it one change.
+    pub(crate) async fn ask_until_known<Q: Clone, A>(
         &mut self,
         doing: &str,
         question: Q,
         call: impl AsyncFn(&mut Api, Request<Q>) -> Result<Response<A>, Status>,
     ) -> Result<A, Failure> {
-        let first = call(&mut self.api, Request::new(question.clone()));
-        match tokio::time::timeout(DECISION_WITHIN, first).await {
-            Ok(Ok(answer)) => return Ok(answer.into_inner()),
-            Ok(Err(status)) if self.was_lost(&status) => {}
-            Ok(Err(status)) => return Err(self.refused(Asking::Change, doing, status)),
-            Err(_) => return Err(self.silent(Asking::Change, doing, DECISION_WITHIN)),
+        let mut asks = 1;
+        loop {
+            let asked = call(&mut self.api, Request::new(question.clone()));
+            let status = match tokio::time::timeout(DECISION_WITHIN, asked).await {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_) => return Err(self.silent(Asking::Change, doing, DECISION_WITHIN)),
+            };
+            // One that is just starting knows no more than one that is gone.
+            let starting = asks > 1 && status.code() == Code::Unavailable;
+            if !self.was_lost(&status) && !starting {
+                return Err(self.refused(Asking::Change, doing, status));
+            }
+            if asks == ASKS {
+                return Err(lost(doing, status));
+            }
+            asks += 1;
+            self.reach_again(doing).await?;
         }
-        tokio::time::sleep(ASK_AGAIN_AFTER).await;
-        if let Err(failure) = self.reconnect().await {
-            return Err(lost(doing, failure));
-        }
-        let second = call(&mut self.api, Request::new(question));
-        match tokio::time::timeout(DECISION_WITHIN, second).await {
-            Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(self.refused(Asking::Change, doing, status)),
-            Err(_) => Err(self.silent(Asking::Change, doing, DECISION_WITHIN)),
+    }
+
+    /// Connects anew, as soon as there is somebody.
+    async fn reach_again(&mut self, doing: &str) -> Result<(), Failure> {
+        let until = tokio::time::Instant::now() + REACHED_WITHIN;
+        loop {
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            match self.reconnect().await {
+                Ok(()) => return Ok(()),
+                Err(failure)
+                    if failure.kind != Kind::Unreachable
+                        || tokio::time::Instant::now() >= until =>
+                {
+                    return Err(lost(doing, failure));
+                }
+                Err(_) => {}
+            }
         }
     }
 

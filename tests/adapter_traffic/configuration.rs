@@ -243,7 +243,8 @@ async fn a_port_that_another_program_holds_is_told_and_the_old_configuration_sta
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, Error::NotTaken { why } if why.contains(":82") && why.contains("in use")),
+        matches!(&error, Error::PortTaken { address, holder }
+            if address.ends_with(":82") && holder.contains(&std::process::id().to_string())),
         "{error:?}"
     );
     assert!(

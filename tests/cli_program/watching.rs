@@ -31,14 +31,14 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_request_id() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_twice_is_not_known_and_not_nothing() {
+async fn an_answer_that_is_lost_time_after_time_is_not_known_and_not_nothing() {
     let mut script = script(Vec::new());
-    script.lose = 2;
+    script.lose = 5;
     let peer = Peer::start(script).await;
     let ran = peer.run(&["deploy", "-o", "json"]).await;
     assert_eq!(ran.code, 1, "{ran:?}");
     assert_eq!(ran.json()["error"]["code"], "lost_answer", "{ran:?}");
-    assert_eq!(peer.script().deploys.len(), 2);
+    assert_eq!(peer.script().deploys.len(), 5);
 }
 
 #[tokio::test]

@@ -8,7 +8,14 @@
 )]
 
 mod bad_releases;
+mod barrier;
 mod certificates;
 mod compose;
+mod crashes;
+mod kinds;
+mod lease;
+mod look;
+mod obstacles;
 mod outages;
+mod reflex;
 mod swaps;

@@ -37,6 +37,7 @@ impl Stand {
             coordinator_extra: &extra,
             beside_others: true,
             state_size: Some(STATE),
+            ..Wishes::default()
         };
         let fleet = Fleet::start_at(1, Loopback::claim(), wishes).await;
         let image = image::web(&fleet.engine, "1").await;

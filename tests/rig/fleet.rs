@@ -9,12 +9,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::engine::{Engine, Options, Subnet};
+use crate::engine_proxy::EngineProxy;
 use crate::process::{Daemon, Recipe, built};
 use crate::proxy::Nginx;
 use crate::reaper::{self, Cleanup};
 use crate::scratch::{Loopback, Scratch};
 use crate::wait;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::JoinHandle;
 
 /// Where every host's nginx listens for the services of a test.
 pub const PORT: u16 = 8080;
@@ -39,7 +41,7 @@ pub struct Fleet {
 }
 
 /// How a fleet differs from the usual.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Wishes<'a> {
     /// More lines for the coordinator's configuration.
     pub coordinator_extra: &'a str,
@@ -47,6 +49,8 @@ pub struct Wishes<'a> {
     pub beside_others: bool,
     /// Each agent's state lies on a file system of this size, as `mount -o size=` takes it.
     pub state_size: Option<&'a str>,
+    /// Each agent reaches the engine through a proxy of its own.
+    pub behind_proxies: bool,
 }
 
 /// One host: an agent and its nginx.
@@ -67,6 +71,8 @@ pub struct Host {
     /// Where its agent, a debug build, looks for what a trial wants of it.
     pub trial: PathBuf,
     _disk: Option<Cleanup>,
+    /// Between its agent and the engine, in fleets that were started behind proxies.
+    pub proxy: Option<EngineProxy>,
     _subnet: Subnet,
 }
 
@@ -114,6 +120,19 @@ impl Fleet {
         Self::start_at(count, Loopback::claim(), wishes).await
     }
 
+    /// As [`Fleet::start`], each agent reaching the engine through a proxy of its own, so that one host's engine can
+    /// be lamed and the others' not.
+    ///
+    /// # Panics
+    /// When anything does not come up; with the end of its log.
+    pub async fn start_behind_proxies(count: u8) -> Self {
+        let wishes = Wishes {
+            behind_proxies: true,
+            ..Wishes::default()
+        };
+        Self::start_at(count, Loopback::claim(), wishes).await
+    }
+
     /// As [`Fleet::start`], on these addresses: hosts from .1, the coordinator at .100.
     ///
     /// # Panics
@@ -143,7 +162,7 @@ impl Fleet {
             .trim()
             .to_owned();
         for number in 1..=count {
-            let host = fleet.start_host(number, &token, wishes.state_size).await;
+            let host = fleet.start_host(number, &token, wishes).await;
             fleet.hosts.push(host);
         }
         if count > 0 {
@@ -182,14 +201,14 @@ impl Fleet {
         .await;
     }
 
-    async fn start_host(&self, number: u8, token: &str, state_size: Option<&str>) -> Host {
+    async fn start_host(&self, number: u8, token: &str, wishes: Wishes<'_>) -> Host {
         let name = format!("h{number}");
         let address = self._loopback.address(number);
         let home = self.scratch.folder(&name);
         let nginx = Nginx::start(&self.scratch.folder(&format!("{name}/nginx")), address).await;
         let subnet = self.engine.free_subnet();
         let state = home.join("s");
-        let disk = state_size.map(|size| small_disk(&state, size));
+        let disk = wishes.state_size.map(|size| small_disk(&state, size));
         nginx.write_http(
             "cutover.conf",
             &format!("include {}/nginx/http.con[f];\n", state.display()),
@@ -201,9 +220,15 @@ impl Fleet {
         fs::write(home.join("machine-id"), format!("{number:032x}\n"))
             .expect("the scratch folder is writable");
         let config = home.join("agent.toml");
+        let proxy = wishes
+            .behind_proxies
+            .then(|| EngineProxy::start(home.join("docker.sock"), &self.engine));
+        let engine = proxy
+            .as_ref()
+            .map_or(self.engine.socket(), EngineProxy::socket);
         fs::write(
             &config,
-            agent_config(&home, &state, address, &nginx, &self.engine, &subnet),
+            agent_config(&home, &state, address, &nginx, engine, &subnet),
         )
         .expect("the scratch folder is writable");
         fs::write(home.join("token"), token).expect("the scratch folder is writable");
@@ -252,6 +277,7 @@ impl Fleet {
             agent,
             config,
             state,
+            proxy,
             _subnet: subnet,
         }
     }
@@ -288,16 +314,15 @@ impl Fleet {
     /// When the program can't be started.
     #[must_use]
     pub fn run(&self, words: &[&str]) -> (i32, String, String) {
-        let output = self
-            .cutover(words)
-            .output()
-            .expect("the cutover program starts");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (
-            output.status.code().unwrap_or(-1),
-            text(&output.stdout),
-            text(&output.stderr),
-        )
+        said(&self.cutover(words).output())
+    }
+
+    /// As [`Fleet::run`], while the test goes on; it ends with the test.
+    #[must_use]
+    pub fn run_beside(&self, words: &[&str]) -> JoinHandle<(i32, String, String)> {
+        let mut command = tokio::process::Command::from(self.cutover(words));
+        command.kill_on_drop(true);
+        tokio::spawn(async move { said(&command.output().await) })
     }
 
     /// Writes a Compose file and gives its path.
@@ -341,6 +366,16 @@ fn small_disk(at: &Path, size: &str) -> Cleanup {
         at.display()
     );
     cleanup
+}
+
+fn said(output: &std::io::Result<Output>) -> (i32, String, String) {
+    let output = output.as_ref().expect("the cutover program starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code().unwrap_or(-1),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 fn start_coordinator(scratch: &Scratch, address: Ipv4Addr, extra: &str) -> Daemon {
@@ -387,7 +422,7 @@ fn agent_config(
     state: &Path,
     address: Ipv4Addr,
     nginx: &Nginx,
-    engine: &Engine,
+    engine: &Path,
     subnet: &Subnet,
 ) -> String {
     let number = address.octets()[3];
@@ -398,7 +433,7 @@ fn agent_config(
         state = state.display(),
         run = home.join("run").display(),
         id = home.join("machine-id").display(),
-        socket = engine.socket().display(),
+        socket = engine.display(),
         pid = std::process::id(),
         subnet = subnet.cidr(),
         prefix = nginx.prefix().display(),

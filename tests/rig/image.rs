@@ -38,6 +38,10 @@ const TAGS: &[(&str, &[(&str, &str)])] = &[
         &[("VERSION", "dies-at-start"), ("EXIT_AT_START", "1")],
     ),
     (
+        "port-taken",
+        &[("VERSION", "port-taken"), ("PORT_TAKEN", "1")],
+    ),
+    (
         "never-ready",
         &[("VERSION", "never-ready"), ("NEVER_READY", "1")],
     ),

@@ -12,6 +12,7 @@
 use std::io::Write as _;
 
 pub mod engine;
+pub mod engine_proxy;
 pub mod fleet;
 pub mod image;
 pub mod load;

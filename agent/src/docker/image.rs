@@ -156,7 +156,7 @@ impl Docker {
             return Err(Error::refused(
                 doing,
                 Class::NoSuchImage,
-                "an image id can't be pulled, and this host has no such image",
+                "an image id can't be pulled, and this host has no such image; load it here, or push it to a registry",
             ));
         }
         let options = if reference.contains('@') {

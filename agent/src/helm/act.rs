@@ -103,7 +103,15 @@ impl Hands {
         } else {
             &container.resolved_image
         };
-        self.docker.pull(image, None, |_| {}).await.map_err(failure)
+        let pulled = self.docker.pull(image, None, |_| {}).await;
+        // People know it by what they wrote, not by what that was resolved to.
+        pulled.map_err(|error| {
+            let mut failure = failure(error);
+            if *image != container.image {
+                failure.reason = format!("image {}: {}", container.image, failure.reason);
+            }
+            failure
+        })
     }
 
     async fn make(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {

@@ -434,6 +434,14 @@ impl Helm {
         true
     }
 
+    /// The account that follows says what nginx counted until now.
+    fn recount(&mut self, service: &ServiceId) {
+        if let Some(post) = self.posts.get_mut(service) {
+            post.recount = true;
+        }
+        self.counting = Some(Moment::ZERO);
+    }
+
     /// What people see of the facts, and what the shell does because of them.
     fn noticed(&mut self, service: &ServiceId, facts: &[Stamped]) {
         for stamped in facts {
@@ -442,12 +450,15 @@ impl Helm {
                 reason = "people are told a few facts; the others are for debugging"
             )]
             match &stamped.fact {
-                Fact::Opened { plan, .. } => {
+                Fact::Opened { plan, slot } => {
                     info!(%service, rollout = %plan.rollout, generation = %plan.generation, "a swap began");
                     if let Some(post) = self.posts.get_mut(service) {
                         post.count_anew = true;
+                        post.counted = None;
+                        post.candidate = Some(*slot);
                         post.last_log.clear();
                     }
+                    self.counting = Some(Moment::ZERO);
                 }
                 Fact::Sickened { why } => {
                     warn!(%service, why, "the candidate may not stay: going back");
@@ -458,8 +469,15 @@ impl Helm {
                 } => {
                     warn!(%service, %slot, replica, why, "a replica hangs; it is started again")
                 }
-                Fact::Committed => info!(%service, "the swap is committed"),
-                Fact::Reverted => info!(%service, "the swap is reverted"),
+                Fact::TrafficBack => self.recount(service),
+                Fact::Committed => {
+                    info!(%service, "the swap is committed");
+                    self.recount(service);
+                }
+                Fact::Reverted => {
+                    info!(%service, "the swap is reverted");
+                    self.recount(service);
+                }
                 fact => debug!(%service, ?fact, "a fact"),
             }
         }

@@ -38,6 +38,12 @@ pub(crate) struct Post {
     pub(crate) tally: BTreeMap<Slot, Tally>,
     /// The replicas that nginx was last told to leave out; `None`: what it was told is not known.
     pub(crate) out: Option<BTreeSet<(Slot, u32)>>,
+    /// The swap ended, or its traffic is back: nobody is told before the count has come that belongs to it.
+    pub(crate) recount: bool,
+    /// What nginx counted of the last swap, once it is over.
+    pub(crate) counted: Option<v1::TrafficReport>,
+    /// Of the open, or last, swap's candidate.
+    pub(crate) candidate: Option<Slot>,
     /// What was last told to the coordinator, and when.
     pub(crate) told: Option<(v1::BerthReport, Moment)>,
 }
@@ -61,6 +67,7 @@ pub(crate) struct Sample {
 
 impl Post {
     pub(crate) fn new(berth: Berth) -> Self {
+        let candidate = berth.candidate().map(|settled| settled.slot);
         Self {
             berth,
             busy: None,
@@ -76,8 +83,17 @@ impl Post {
             count_anew: false,
             tally: BTreeMap::new(),
             out: None,
+            recount: false,
+            counted: None,
+            candidate,
             told: None,
         }
+    }
+
+    /// Whether all that belongs to its account is there: facts are kept, the log of one that fell and the last count
+    /// of a swap that ended have come.
+    pub(crate) fn can_tell(&self) -> bool {
+        self.unsaved.is_empty() && !self.logging && !self.recount
     }
 
     /// What a revision is made of, read once.

@@ -17,11 +17,7 @@ impl Helm {
         let start = self.parts.start;
         let mut changed = false;
         let mut reports = Vec::new();
-        for post in self
-            .posts
-            .values_mut()
-            .filter(|post| post.unsaved.is_empty())
-        {
+        for post in self.posts.values_mut().filter(|post| post.can_tell()) {
             let report = account(post, start, now);
             let timeless = timeless(report.clone());
             let due = post.told.as_ref().is_none_or(|(told, at)| {
@@ -58,7 +54,7 @@ impl Helm {
 
     /// When a berth's account must be told again though nothing changed.
     pub(super) fn report_due(&self, post: &Post) -> Option<Moment> {
-        let open = self.connected && post.berth.open_plan().is_some();
+        let open = self.connected && post.berth.open_plan().is_some() && post.can_tell();
         post.told
             .as_ref()
             .filter(|_| open)
@@ -83,6 +79,13 @@ impl Helm {
         for post in self.posts.values_mut().filter(|post| post.count_anew) {
             post.before = post.tally.clone();
             post.count_anew = false;
+        }
+        for post in self.posts.values_mut().filter(|post| post.recount) {
+            post.recount = false;
+            // What comes after a swap is not its own.
+            if post.berth.open_plan().is_none() {
+                post.counted = traffic(post);
+            }
         }
     }
 
@@ -117,7 +120,7 @@ fn account(post: &mut Post, start: u64, now: Moment) -> v1::BerthReport {
     let mut report = v1::BerthReport::from(&post.berth.report(start, now));
     report.containers = post.found.iter().filter_map(container).collect();
     report.last_log.clone_from(&post.last_log);
-    report.traffic = traffic(post);
+    report.traffic = post.counted.or_else(|| traffic(post));
     report.warnings.extend(frozen(post));
     report
 }
@@ -181,14 +184,13 @@ fn traffic(post: &Post) -> Option<v1::TrafficReport> {
     if all.is_empty() {
         return None;
     }
-    let candidate = post.berth.candidate().map(|settled| settled.slot);
     let mut report = v1::TrafficReport::default();
     for (slot, tally) in &all {
         let failed = tally.by_class.get(4).copied().unwrap_or(0);
         report.requests += tally.requests;
         report.failed += failed;
         report.lost += tally.lost;
-        if Some(*slot) == candidate {
+        if Some(*slot) == post.candidate {
             report.candidate_requests += tally.requests;
             report.candidate_failed += failed;
         }

@@ -22,6 +22,8 @@ const COUNT_EVERY: Duration = Duration::from_millis(100);
 const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// Docker's HEALTHCHECK is run by the agent at least so often while something hangs on it.
 const HEALTHCHECK_EVERY: Duration = Duration::from_secs(1);
+/// The account of a candidate that fell waits so long for the last lines of its log; usually they are there at once.
+const LOG_WITHIN: Duration = Duration::from_secs(2);
 /// How often requests are read from the counter while a swap is open.
 const SIGNAL_EVERY: Duration = Duration::from_secs(1);
 
@@ -100,6 +102,10 @@ impl Helm {
         let Some(action) = post.berth.want(now).act else {
             return;
         };
+        // Its log would go with it.
+        if post.logging && matches!(action, Action::Remove { .. }) {
+            return;
+        }
         let job = match self.job(service, action) {
             Ok(job) => job,
             Err(reason) => {
@@ -374,7 +380,8 @@ impl Helm {
         }
     }
 
-    /// Reads the last lines of the candidate's log, before its container goes.
+    /// Reads the last lines of the candidate's log, before its container goes and before anybody is told: whoever hears
+    /// that it fell may ask why only once.
     pub(super) fn fetch_log(&mut self, service: &ServiceId) {
         let Some(post) = self.posts.get_mut(service) else {
             return;
@@ -397,7 +404,8 @@ impl Helm {
             service.clone(),
         );
         tokio::spawn(async move {
-            let lines = hands.last_lines(&names).await.unwrap_or_default();
+            let lines = tokio::time::timeout(LOG_WITHIN, hands.last_lines(&names)).await;
+            let lines = lines.ok().flatten().unwrap_or_default();
             drop(wakes.send(Wake::Logged { service, lines }).await);
         });
     }

@@ -12,7 +12,7 @@ use super::plan::{check_socket_room, plan};
 use super::process::{self, Crew, LogTail};
 use super::prove::{Patience, prove};
 use super::sockets::remove_stale_sockets;
-use super::{Error, RouteError, Site, Traffic, Unproved, render, routes, verdict};
+use super::{Error, RouteError, Site, Traffic, Unproved, holder, render, routes, verdict};
 
 /// From the signal to the first answer with the new configuration. nginx itself tries for 2.5 s to bind.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
@@ -126,7 +126,10 @@ async fn take(
             break;
         }
         if let Some(why) = log.errors() {
-            return Err(Error::NotTaken { why });
+            return Err(match holder::of_taken_port(&why) {
+                Some((address, holder)) => Error::PortTaken { address, holder },
+                None => Error::NotTaken { why },
+            });
         }
         if Instant::now() >= deadline {
             let why = format!(

@@ -112,6 +112,16 @@ pub enum Error {
         /// How many are left.
         workers: usize,
     },
+    /// Another program listens where nginx should.
+    #[error(
+        "nginx can't listen on {address}: {holder} holds that port; stop it there, or let the service listen on another one"
+    )]
+    PortTaken {
+        /// As nginx wrote it.
+        address: String,
+        /// Whoever it is.
+        holder: String,
+    },
     /// nginx was told to reload, but no worker with the new configuration answers.
     #[error("nginx did not take the new configuration: {why}; the former one stays in force")]
     NotTaken {

@@ -26,7 +26,7 @@ pub(super) async fn deploy(cx: &Cx<'_>, args: &Deploy) -> Result<Exit, Failure> 
     let mut client = cx.connect().await?;
     let mut interrupts = Interrupts::listen()?;
     let doing = format!("deploying {}", request.app);
-    let asked = client.ask_twice(&doing, request, async |api, q| api.deploy(q).await);
+    let asked = client.ask_until_known(&doing, request, async |api, q| api.deploy(q).await);
     let decided = decided(cx, &mut interrupts, asked).await?;
     through(
         cx,
@@ -51,7 +51,7 @@ pub(super) async fn rollback(cx: &Cx<'_>, args: &Rollback) -> Result<Exit, Failu
         to_revision: args.to.unwrap_or(0),
         reason: args.reason.clone(),
     };
-    let asked = client.ask_twice(&doing, request, async |api, q| api.rollback(q).await);
+    let asked = client.ask_until_known(&doing, request, async |api, q| api.rollback(q).await);
     let decided = decided(cx, &mut interrupts, asked).await?;
     through(
         cx,
@@ -81,7 +81,7 @@ pub(super) async fn remove(cx: &Cx<'_>, args: &Remove) -> Result<Exit, Failure> 
         what,
         reason: args.reason.clone(),
     };
-    let asked = client.ask_twice(&doing, request, async |api, q| api.remove(q).await);
+    let asked = client.ask_until_known(&doing, request, async |api, q| api.remove(q).await);
     let decided = see::decided(cx, &mut interrupts, asked).await?;
     through(
         cx,

@@ -1,13 +1,13 @@
 //! Lists as columns, for people. What scripts read is JSON.
 
 use cutover_proto::v1::{
-    ContainersResponse, EventRecord, HistoryResponse, HostView, LogLine, Outcome, RolloutView,
-    ServiceStatus, StatusResponse,
+    ContainersResponse, EventRecord, HistoryResponse, HostProgress, HostView, LogLine, Outcome,
+    RolloutView, ServiceStatus, StatusResponse, TrafficReport,
 };
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::render::words::{ago, date, length, list, revision};
+use crate::render::words::{ago, date, length, list, number, revision};
 
 /// Clocks that differ by more are worth a word.
 const SKEW_WARN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -246,12 +246,16 @@ pub(crate) fn rollout(view: &RolloutView, zone: &TimeZone) -> String {
             host.fate.clone(),
             revision(host.current),
             host.phase.clone(),
+            counted(host, |traffic| traffic.requests),
+            counted(host, |traffic| traffic.lost),
             notes.join("; "),
         ]
     });
     text.push('\n');
     text.push_str(&table(
-        &["HOST", "WAVE", "FATE", "RUNS", "PHASE", "NOTE"],
+        &[
+            "HOST", "WAVE", "FATE", "RUNS", "PHASE", "REQUESTS", "LOST", "NOTE",
+        ],
         &rows.collect::<Vec<_>>(),
     ));
     for host in view.hosts.iter().filter(|host| !host.last_log.is_empty()) {
@@ -288,6 +292,12 @@ pub(crate) fn rollout(view: &RolloutView, zone: &TimeZone) -> String {
         ));
     }
     text
+}
+
+/// What nginx counted of a host's swap; nothing, where it counted nothing.
+fn counted(host: &HostProgress, which: impl Fn(&TrafficReport) -> u64) -> String {
+    let counted = host.traffic.as_ref().map(which);
+    counted.map_or_else(String::new, number)
 }
 
 /// `cutover host ls`

@@ -4,6 +4,8 @@
 //! Keeps true: event, facts, stored, then orders; orders are worked out anew
 //! each time and never kept. A generation is durable before it is sent (P3, P4).
 
+use std::collections::HashMap;
+
 use cutover_core::rollout::{Event, Fact, Outcome, Stamped};
 use cutover_core::swap::{SwapOrder, Target};
 use cutover_core::{Generation, HostId, Moment, ServiceId};
@@ -117,6 +119,8 @@ impl Helm {
         };
         live.record.set_outcome(outcome.into());
         live.record.ended_unix_millis = deeds.unix_millis;
+        // A host forgets it with its next swap.
+        live.record.traffic = counted(&self.fleet, live);
         deeds.put(Table::Rollouts, Key::at(number), &live.record);
         let to = live.record.to_revision;
         let kind = live.record.kind.clone();
@@ -342,6 +346,21 @@ impl Helm {
         self.live
             .retain(|_, live| live.outcome().is_none() || live.is_owed());
     }
+}
+
+/// What nginx counted of this rollout's swaps, by host.
+fn counted(fleet: &super::fleet::Fleet, live: &Live) -> HashMap<String, v1::TrafficReport> {
+    let hosts = live
+        .machine
+        .iter()
+        .flat_map(|machine| &machine.plan().hosts);
+    let said = hosts.filter_map(|plan| Some((&plan.host, fleet.said(&plan.host, &live.service)?)));
+    let ours = said.filter(|(_, said)| {
+        let swap = said.wire.swap.as_ref();
+        swap.is_some_and(|swap| swap.rollout == live.id.as_str())
+    });
+    ours.filter_map(|(host, said)| Some((host.to_string(), said.wire.traffic?)))
+        .collect()
 }
 
 fn committed_somewhere(live: &Live) -> bool {

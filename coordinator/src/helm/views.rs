@@ -249,7 +249,14 @@ impl Helm {
                 .phase
                 .map_or_else(String::new, |phase| phase.as_str().to_owned()),
             why: host.fell.clone().unwrap_or_default(),
-            away: host.away,
+            // The machine of one that is over hears nobody any more.
+            away: match live.outcome() {
+                None => host.away,
+                Some(_) => {
+                    let known = self.fleet.host(&host.host);
+                    !known.is_some_and(super::fleet::Host::is_there)
+                }
+            },
             owing: host.owing,
             trouble: host.trouble.clone().unwrap_or_default(),
             waits_for: wait.map_or_else(String::new, |wait| wait.what),
@@ -258,7 +265,12 @@ impl Helm {
                 .fleet
                 .desk(&host.host, &live.service)
                 .map_or(0, |desk| desk.record.current),
-            traffic: said.and_then(|said| said.wire.traffic).filter(|_| ours),
+            traffic: live
+                .record
+                .traffic
+                .get(host.host.as_str())
+                .copied()
+                .or_else(|| said.and_then(|said| said.wire.traffic).filter(|_| ours)),
             warnings: said.map_or_else(Vec::new, |said| said.wire.warnings.clone()),
             last_log: live.last_logs.get(&host.host).cloned().unwrap_or_default(),
         }

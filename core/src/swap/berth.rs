@@ -303,7 +303,7 @@ impl Berth {
             return None;
         }
         self.effort.failed(now, &failure.reason);
-        self.note_try(action);
+        self.note_try(now, action);
         let swap = self.swap.as_ref()?;
         // What is only tidied up says nothing of the candidate.
         let step = !matches!(
@@ -315,13 +315,13 @@ impl Berth {
         })
     }
 
-    /// Counts a restart that failed against its policy.
-    fn note_try(&mut self, action: Action) {
+    /// Counts a restart against its policy that failed, or that was over before anybody saw it run.
+    pub(super) fn note_try(&mut self, now: Moment, action: Action) {
         if let Action::Start { slot, revision } = action {
             let replicas = self.side_of(slot, revision).map_or(0, |side| side.replicas);
             for replica in 1..=replicas {
                 if self.sight.running(slot, revision, replica).is_none() {
-                    self.sight.tried(slot, revision, replica);
+                    self.sight.tried(now, slot, revision, replica);
                 }
             }
         }

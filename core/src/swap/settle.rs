@@ -203,6 +203,9 @@ impl Berth {
         }
         self.effort = Default::default();
         let phase = self.swap.as_ref().map(|swap| swap.phase);
+        if !matches!(phase, Some(Phase::Starting | Phase::Reviving)) {
+            self.note_try(now, action);
+        }
         match (action, phase) {
             (Action::Fetch { .. }, Some(Phase::Fetching)) => Some(Fact::Fetched),
             (Action::Make { .. }, Some(Phase::Making)) => Some(Fact::Made),

@@ -339,10 +339,19 @@ impl Sight {
         (1..=side.replicas).filter_map(since).max()
     }
 
-    /// A restart of this replica was tried.
-    pub(super) fn tried(&mut self, slot: Slot, revision: RevisionNumber, replica: u32) {
+    /// A restart of this replica was tried in vain: the wait for the next one begins now.
+    pub(super) fn tried(
+        &mut self,
+        now: Moment,
+        slot: Slot,
+        revision: RevisionNumber,
+        replica: u32,
+    ) {
         if let Some(found) = self.replicas.get_mut(&(slot, revision, replica)) {
             found.attempts = found.attempts.saturating_add(1);
+            if let Life::Down { since, .. } = &mut found.life {
+                *since = now;
+            }
         }
     }
 

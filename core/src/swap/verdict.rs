@@ -206,10 +206,14 @@ impl Berth {
             .map_or(swap.since, |excused| excused.max(swap.since));
         let late = now >= begin + side.within && !self.proved(side, slot);
         late.then(|| {
-            let said = self
-                .sight
-                .last_evidence(side.revision)
-                .map_or_else(String::new, |said| format!("; the last probe said: {said}"));
+            let probed = self.sight.last_evidence(side.revision);
+            let said = match probed {
+                Some(said) => format!("; the last probe said: {said}"),
+                // One that does not live long enough to be asked says it by its end.
+                None => self
+                    .sickness(side, slot)
+                    .map_or_else(String::new, |sick| format!("; {sick}")),
+            };
             let restarts = match self.sight.attempts(side.revision) {
                 0 => String::new(),
                 n => format!("; restarted {n} times"),

@@ -72,6 +72,8 @@ pub struct Bench {
     pub facts: Vec<Stamped>,
     /// Actions that are wanted are done at once; else the script does them.
     pub obliging: bool,
+    /// What is started ends, with code 1, before anybody looks.
+    pub stillborn: bool,
     lives: u64,
     told: Vec<String>,
 }
@@ -85,6 +87,7 @@ impl Bench {
             containers: BTreeMap::new(),
             facts: Vec::new(),
             obliging: true,
+            stillborn: false,
             lives: 0,
             told: Vec::new(),
         };
@@ -184,7 +187,11 @@ impl Bench {
                         .or_insert(SeenState::Created);
                 }
                 Action::Start { slot, revision } => {
-                    let life = self.life();
+                    let life = if self.stillborn {
+                        SeenState::Down(1)
+                    } else {
+                        self.life()
+                    };
                     let place = self
                         .containers
                         .entry((slot, revision.get(), n))

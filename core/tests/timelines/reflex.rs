@@ -34,6 +34,45 @@ fn a_candidate_whose_death_nobody_told_is_found_by_its_probes() {
 }
 
 #[test]
+fn a_candidate_that_ends_before_anybody_sees_it_run_uses_up_its_restarts_one_by_one() {
+    // It was started again without a pause and without end: none of its restarts was counted.
+    let mut bench = Bench::running(&side(1));
+    bench.stillborn = true;
+    bench.order(&one_to_two(), SERVING);
+    bench.order(&one_to_two(), SERVING);
+    assert_eq!(bench.phase(), Some(Phase::Proving));
+    bench.take();
+    bench.pass_time(1_000);
+    bench.told(&["> start green @2"]);
+    bench.pass_time(1_999);
+    bench.told(&[]);
+    bench.pass_time(1);
+    let told = bench.take();
+    assert_eq!(
+        told[..2],
+        [
+            "> start green @2",
+            "Sickened: replica 1 of @2 exited with code 1"
+        ]
+    );
+}
+
+#[test]
+fn a_candidate_that_never_lives_long_enough_to_be_asked_says_how_it_ended() {
+    let mut candidate = side(2);
+    candidate.restart.max_attempts = None;
+    let plan = plan(1, change(side(1), candidate));
+    let mut bench = Bench::running(&side(1));
+    bench.stillborn = true;
+    bench.order(&plan, SERVING);
+    bench.order(&plan, SERVING);
+    bench.pass_time(10_000);
+    let told = bench.take();
+    let why = "Sickened: @2 was not healthy within 10 s; replica 1 of @2 exited with code 1; restarted 3 times";
+    assert!(told.iter().any(|line| line == why), "{told:#?}");
+}
+
+#[test]
 fn p1_traffic_never_goes_back_onto_an_incumbent_that_is_not_healthy() {
     let mut bench = Bench::serving(&one_to_two());
     bench.obliging = false;

@@ -8,6 +8,7 @@
 //! | `BIND`, `PORT` | where to listen (0.0.0.0, 8080) |
 //! | `READY_AFTER_MS` | /healthz is 503 before (0) |
 //! | `NEVER_READY` | /healthz is always 503 |
+//! | `PORT_TAKEN` | its port is held already when it wants to listen (by itself) |
 //! | `EXIT_AT_START` | exit at once with `EXIT_CODE` |
 //! | `EXIT_AFTER_MS` | exit so long after the start, in the middle of whatever is going on |
 //! | `EXIT_CODE` | of the two above (1) |
@@ -44,6 +45,7 @@ pub(crate) struct Behaviour {
     pub(crate) mode: Mode,
     pub(crate) bind: String,
     pub(crate) port: u16,
+    pub(crate) port_taken: bool,
     pub(crate) exit_at_start: bool,
     pub(crate) exit_after: Option<Duration>,
     pub(crate) latency: Duration,
@@ -78,6 +80,7 @@ impl Behaviour {
             },
             bind: text("BIND").unwrap_or_else(|| "0.0.0.0".to_owned()),
             port: number("PORT")?.unwrap_or(8080),
+            port_taken: flag("PORT_TAKEN"),
             exit_at_start: flag("EXIT_AT_START"),
             exit_after: number("EXIT_AFTER_MS")?.map(Duration::from_millis),
             latency: Duration::from_millis(number("LATENCY_MS")?.unwrap_or(0)),

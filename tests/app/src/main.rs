@@ -71,7 +71,9 @@ fn main() -> ExitCode {
     if behaviour.mode == Mode::Worker {
         worker::run(&behaviour, &connections);
     } else {
-        let listener = match TcpListener::bind((behaviour.bind.as_str(), behaviour.port)) {
+        let bind = || TcpListener::bind((behaviour.bind.as_str(), behaviour.port));
+        let _taken = behaviour.port_taken.then(bind);
+        let listener = match bind() {
             Ok(listener) => listener,
             Err(problem) => {
                 println!(

@@ -1,0 +1,112 @@
+//! What is in the way on one host only: an image that is not there, a port that is taken. The reason names the host
+//! and the thing, in one sentence.
+
+use std::net::TcpListener;
+use std::time::Instant;
+
+use bollard::Docker;
+use cutover_tests::fleet::Fleet;
+use cutover_tests::{image, root_or_skip};
+
+use crate::compose::{SHORT, web};
+use crate::look::{SOON, assert_all_answer, newest_rollout, status};
+
+async fn image_id(client: &Docker, reference: &str) -> String {
+    let found = client.inspect_image(reference).await;
+    found.expect("it was built").id.expect("images have ids")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p12_an_image_that_one_of_three_hosts_has_not_ends_with_3_and_every_host_on_the_old_one() {
+    if !root_or_skip(
+        "p12_an_image_that_one_of_three_hosts_has_not_ends_with_3_and_every_host_on_the_old_one",
+    ) {
+        return;
+    }
+    let fleet = Fleet::start_behind_proxies(3).await;
+    let (one, two) = (
+        image::web(&fleet.engine, "1").await,
+        image::web(&fleet.engine, "2").await,
+    );
+    let file = |image: &str| fleet.compose("compose.yaml", &web(image, SHORT, ""));
+    fleet.ok(&["deploy", "-f", &file(&one)]);
+    let id = image_id(&fleet.engine.client(), &two).await;
+    let proxy = fleet.hosts[2].proxy.as_ref();
+    let proxy = proxy.expect("it was started behind one");
+    proxy.hide_image(&two);
+    proxy.hide_image(&id);
+    let (code, out, err) = fleet.run(&["deploy", "-f", &file(&two)]);
+    println!("{out}{err}");
+    assert_eq!(code, 3, "{out}{err}");
+    let why = newest_rollout(&fleet)["why"].to_string();
+    assert!(
+        why.contains("h3: ") && why.contains(&two) && !why.contains("\\n"),
+        "not host and image in one sentence: {why}"
+    );
+    assert_all_answer(&fleet, "1");
+    for host in &fleet.hosts {
+        let status = status(host).expect("the agent lives");
+        assert_eq!(status["revision"], 1, "{}: {status}", host.name);
+        assert_eq!(status["phase"], "", "{}: {status}", host.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p12_a_port_that_a_stranger_holds_on_one_host_ends_with_3_and_says_which_port() {
+    if !root_or_skip("p12_a_port_that_a_stranger_holds_on_one_host_ends_with_3_and_says_which_port")
+    {
+        return;
+    }
+    let fleet = Fleet::start(2).await;
+    let one = image::web(&fleet.engine, "1").await;
+    let file = fleet.compose("compose.yaml", &web(&one, SHORT, ""));
+    let door = fleet.hosts[1].door();
+    let stranger = TcpListener::bind(door).expect("nobody has it yet");
+    let begun = Instant::now();
+    let (code, out, err) = fleet.run(&["deploy", "-f", &file]);
+    println!("{out}{err}");
+    assert_eq!(code, 3, "{out}{err}");
+    let why = newest_rollout(&fleet)["why"].to_string();
+    let holder = format!("(pid {})", std::process::id());
+    assert!(
+        why.contains("h2: ") && why.contains(&door.to_string()) && why.contains(&holder),
+        "not host, port and holder: {why}"
+    );
+    assert!(
+        begun.elapsed() < SOON,
+        "it was tried again, as if the port could come free"
+    );
+    // Once it is gone, the same deploy goes through: nothing was left half-done.
+    drop(stranger);
+    fleet.ok(&["deploy", "-f", &file]);
+    assert_all_answer(&fleet, "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p12_a_candidate_that_finds_its_own_port_taken_ends_with_3_and_the_end_of_its_log() {
+    if !root_or_skip(
+        "p12_a_candidate_that_finds_its_own_port_taken_ends_with_3_and_the_end_of_its_log",
+    ) {
+        return;
+    }
+    let fleet = Fleet::start(1).await;
+    let (one, taken) = (
+        image::web(&fleet.engine, "1").await,
+        image::web(&fleet.engine, "port-taken").await,
+    );
+    let file = |image: &str| {
+        let text = web(image, SHORT, "").replace("within: 15s", "within: 4s");
+        fleet.compose("compose.yaml", &text)
+    };
+    fleet.ok(&["deploy", "-f", &file(&one)]);
+    let (code, out, err) = fleet.run(&["deploy", "-f", &file(&taken)]);
+    println!("{out}{err}");
+    assert_eq!(code, 3, "{out}{err}");
+    assert!(out.contains("exited with code 1"), "{out}{err}");
+    let log = out
+        .split_once("last lines on h1:")
+        .expect("the log's end")
+        .1;
+    assert!(log.contains("Address already in use"), "{out}{err}");
+    assert_all_answer(&fleet, "1");
+}
