@@ -10,5 +10,7 @@
 mod bad_releases;
 mod certificates;
 mod compose;
+mod doctor;
 mod outages;
+mod replicas;
 mod swaps;
