@@ -3,6 +3,8 @@
 
 #[path = "coordinator/bed.rs"]
 mod bed;
+#[path = "coordinator/clocks.rs"]
+mod clocks;
 #[path = "coordinator/crashes.rs"]
 mod crashes;
 #[path = "coordinator/doors.rs"]

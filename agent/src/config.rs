@@ -120,6 +120,12 @@ impl Config {
         self.state_dir.join("revisions")
     }
 
+    /// Which replica has which address.
+    #[must_use]
+    pub fn addresses_file(&self) -> PathBuf {
+        self.state_dir.join("addresses.json")
+    }
+
     /// Key, certificate and coordinator.
     #[must_use]
     pub fn membership_dir(&self) -> PathBuf {
@@ -144,5 +150,56 @@ impl Config {
     /// When it can't be read or makes no sense.
     pub fn read(path: &Path) -> Result<Self, cutover_daemon::config::ConfigError> {
         cutover_daemon::config::read(path, path != Path::new(PATH))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shown, and not the default: by default they are unset.
+    const UNSET: [&str; 3] = ["listen_address", "conf_dir", "access_log"];
+
+    #[test]
+    fn the_packaged_example_says_what_the_defaults_are_and_shows_every_setting() {
+        let path = Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../packaging/agent.toml"
+        ));
+        let text = std::fs::read_to_string(path).expect("is there");
+        let default = format!("{:?}", Config::default());
+        let as_it_is: Config = cutover_daemon::config::read(path, true).expect("is valid");
+        assert_eq!(format!("{as_it_is:?}"), default);
+        let setting = |line: &&str| {
+            let name = line.split(" = ").next().unwrap_or_default();
+            line.starts_with('[') || line.contains(" = ") && !name.contains(' ')
+        };
+        let shown: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(setting)
+            .collect();
+        let shown_at = path.with_file_name("agent.toml");
+        let all = tempfile::tempdir().expect("a directory");
+        let file = all.path().join("agent.toml");
+        std::fs::write(&file, shown.join("\n")).expect("written");
+        let everything: Config = cutover_daemon::config::read(&file, true)
+            .unwrap_or_else(|error| panic!("{}: {error}", shown_at.display()));
+        assert!(everything.listen_address.is_some() && everything.nginx.access_log.is_some());
+        let defaults: Vec<&str> = shown
+            .into_iter()
+            .filter(|line| !UNSET.iter().any(|unset| line.starts_with(unset)))
+            .collect();
+        std::fs::write(&file, defaults.join("\n")).expect("written");
+        let defaults: Config = cutover_daemon::config::read(&file, true).expect("is valid");
+        assert_eq!(format!("{defaults:?}"), default);
+        // Every field is shown: a new one without a line here is found.
+        for field in default.split(|c: char| !(c.is_ascii_lowercase() || c == '_')) {
+            let known = default.contains(&format!("{field}: "));
+            assert!(
+                field.is_empty() || !known || text.contains(field),
+                "{field} is not shown"
+            );
+        }
     }
 }

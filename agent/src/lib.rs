@@ -3,14 +3,16 @@
 //! One loop ([`run`] starts it) owns every berth of the host. Around it, one file
 //! or folder an adapter: [`docker`], [`traffic`] (nginx), [`signals`] (what nginx
 //! counts), [`probe`], [`session`] (the stream to the coordinator), [`enroll`],
-//! [`journal`], [`local`] (for people on the host).
+//! [`journal`], [`local`] and [`doctor`] (for people on the host).
 //!
 //! Kept true: without its coordinator the agent keeps serving, restarts what
 //! crashed, and takes traffic back from a sick candidate.
 
 pub mod addresses;
+pub mod args;
 pub mod config;
 pub mod docker;
+pub mod doctor;
 pub mod enroll;
 mod helm;
 mod host;

@@ -2,80 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::{Parser, Subcommand};
-use cutover_agent::config::{self, Config};
+use clap::Parser as _;
+use cutover_agent::args::{Cli, Verb};
+use cutover_agent::config::Config;
 use cutover_agent::enroll::{self, Enrolled, Wish};
-use cutover_agent::{local, run};
+use cutover_agent::{doctor, local, run};
 use cutover_core::{HostId, ServiceId};
 use cutover_daemon::service::EXIT_CONFIG;
-use cutover_daemon::{clock, logging};
-
-/// Swaps containers behind nginx on this host, and moves them back when the new version is sick.
-#[derive(Parser)]
-#[command(name = "cutover-agent", version)]
-struct Cli {
-    /// The configuration.
-    #[arg(long, global = true, default_value = config::PATH, value_name = "FILE")]
-    config: PathBuf,
-    /// Where everything is kept; wins over the configuration's.
-    #[arg(long, global = true, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Subcommand)]
-enum Verb {
-    /// Run the agent; systemd does this.
-    Run,
-    /// Make this machine a host of a coordinator. A second time changes nothing.
-    Enroll {
-        /// The coordinator's enrolment listener, HOST:7444.
-        #[arg(long, value_name = "HOST:PORT")]
-        coordinator: String,
-        /// A file with the token of `cutover host token`; `-`: standard input.
-        #[arg(long, value_name = "FILE")]
-        token_file: PathBuf,
-        /// The name as a host; this machine's host name unless given.
-        #[arg(long, value_name = "NAME")]
-        host: Option<String>,
-        /// A label, KEY=VALUE; may be given again. The token's labels win.
-        #[arg(long = "label", value_name = "KEY=VALUE")]
-        labels: Vec<String>,
-    },
-    /// Where every service stands on this host. Works without a coordinator.
-    Status {
-        /// One JSON object.
-        #[arg(short, long, value_parser = ["json", "text"], default_value = "text")]
-        output: String,
-    },
-    /// The containers on this host.
-    Ps {
-        /// One JSON array.
-        #[arg(short, long, value_parser = ["json", "text"], default_value = "text")]
-        output: String,
-    },
-    /// Bring the old revision of a service back on this host, now. Works without a coordinator.
-    Revert {
-        /// APP/SERVICE, or SERVICE where it is unique on this host.
-        service: String,
-    },
-    /// Let nothing of a service move by itself on this host.
-    Hold {
-        /// APP/SERVICE, or SERVICE where it is unique on this host.
-        service: String,
-        /// Let it move again.
-        #[arg(long)]
-        release: bool,
-    },
-    /// Remove sockets that a killed nginx left behind; nginx's unit does this before it starts.
-    #[command(hide = true)]
-    ClearSockets,
-}
+use cutover_daemon::{clock, findings, logging};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -161,6 +99,19 @@ async fn act(verb: Verb, config: &Config) -> Result<ExitCode> {
             let service = named(config, &service).await?;
             say(&local::ask_hold(&config.local_socket(), &service, !release).await?)?;
             Ok(ExitCode::SUCCESS)
+        }
+        Verb::Doctor { output } => {
+            let findings = doctor::examine(config).await;
+            if output == "json" {
+                say(&serde_json::to_string(&findings)?)?;
+            } else {
+                say(&findings::words(&findings))?;
+            }
+            Ok(if findings::sick(&findings) {
+                ExitCode::from(findings::NEEDS_PERSON)
+            } else {
+                ExitCode::SUCCESS
+            })
         }
         Verb::ClearSockets => {
             let removed = run::clear_sockets(&config.inner_dir())

@@ -104,10 +104,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
     if opened.rebooted {
         info!("the host booted since the last start");
     }
-    let addresses = Addresses::open(
-        &config.state_dir.join("addresses.json"),
-        &config.docker.subnet,
-    )?;
+    let addresses = Addresses::open(&config.addresses_file(), &config.docker.subnet)?;
     let network = Arc::new(addresses.network(&config.docker.network));
     let docker = Docker::with(Settings {
         socket: config.docker.socket.clone(),
@@ -172,6 +169,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
             clock_nanos: clock::now().as_nanos(),
             facts: facts.clone(),
             berths: hellos.borrow().clone(),
+            unix_millis: clock::unix_millis(),
             ..Hello::default()
         };
         if let Err(error) = session::run(link, hello).await {
@@ -283,7 +281,7 @@ pub fn make_membership_folder(config: &Config) -> Result<(), RunError> {
     made.map_err(|source| RunError::Folder { path, source })
 }
 
-fn paths(config: &Config) -> Paths {
+pub(crate) fn paths(config: &Config) -> Paths {
     Paths {
         command: config.nginx.command.clone(),
         pid_file: config.nginx.pid_file.clone(),

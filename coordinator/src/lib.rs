@@ -4,8 +4,10 @@
 //! [`roster`] and [`console`] are its doors, [`store`] its memory, [`pki`] its
 //! word on who is who, [`planner`] turns wishes into plans.
 
+pub mod args;
 pub mod config;
 pub mod console;
+pub mod doctor;
 pub mod gate;
 pub mod helm;
 pub mod http;

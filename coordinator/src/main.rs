@@ -1,107 +1,16 @@
 //! `cutover-coordinator`: what is typed, and what it starts.
 
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
-use cutover_coordinator::config::{self, Config};
+use clap::Parser as _;
+use cutover_coordinator::args::{Cli, Command, InitArgs, Place};
+use cutover_coordinator::config;
 use cutover_coordinator::init::{self, Wish};
 use cutover_coordinator::run::{Coordinator, Look};
 use cutover_coordinator::store::{Options, Probe, Store, probe_main};
-use cutover_daemon::{logging, service};
-
-/// Plans rollouts, commands agents, keeps what happened.
-#[derive(Debug, Parser)]
-#[command(name = "cutover-coordinator", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Make the CA, the coordinator's certificate and the first operator, once
-    Init(InitArgs),
-    /// Run the coordinator
-    Run(Place),
-    /// Write everything that is remembered to FILE; the coordinator must be stopped
-    Backup {
-        /// Where to
-        file: PathBuf,
-        #[command(flatten)]
-        place: Place,
-    },
-    /// Begin anew from FILE, a backup or snapshot; the coordinator must be stopped
-    Restore {
-        /// Where from
-        file: PathBuf,
-        #[command(flatten)]
-        place: Place,
-    },
-    /// Look at a database and say whether it is whole
-    #[command(hide = true)]
-    StoreProbe {
-        /// The database's directory
-        dir: PathBuf,
-    },
-}
-
-#[derive(Debug, Args)]
-struct Place {
-    /// The configuration [default: /etc/cutover/coordinator.toml, if it is there]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where the store and the CA lie
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-    /// The address to listen on
-    #[arg(long, value_name = "IP")]
-    listen: Option<IpAddr>,
-    /// The main gate's port
-    #[arg(long)]
-    port: Option<u16>,
-    /// The enrolment gate's port
-    #[arg(long)]
-    enrolment_port: Option<u16>,
-    /// The port of /healthz, /readyz and /metrics
-    #[arg(long)]
-    http_port: Option<u16>,
-}
-
-#[derive(Debug, Args)]
-struct InitArgs {
-    /// How hosts and operators reach this machine: DNS names or IP addresses, the first one being told to them
-    #[arg(long, value_name = "HOST", value_delimiter = ',', required = true)]
-    address: Vec<String>,
-    /// The first operator's name
-    #[arg(long, default_value = "admin")]
-    operator: String,
-    /// What the context is called
-    #[arg(long, default_value = "default")]
-    context: String,
-    /// Where the context is written [default: ~/.config/cutover of the invoking user]
-    #[arg(long, value_name = "DIR")]
-    context_dir: Option<PathBuf>,
-    #[command(flatten)]
-    place: Place,
-}
-
-impl Place {
-    fn config(&self) -> Result<Config, config::BadConfig> {
-        let path = self.config.clone().unwrap_or_else(|| config::PATH.into());
-        let mut config = Config::read(&path, self.config.is_some())?;
-        if let Some(dir) = &self.state_dir {
-            config.state_dir.clone_from(dir);
-        }
-        config.listen_address = self.listen.unwrap_or(config.listen_address);
-        config.port = self.port.unwrap_or(config.port);
-        config.enrolment_port = self.enrolment_port.unwrap_or(config.enrolment_port);
-        config.http_port = self.http_port.unwrap_or(config.http_port);
-        Ok(config)
-    }
-}
+use cutover_daemon::{findings, logging, service};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -129,6 +38,7 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(place) => run(&place).map(|()| ExitCode::SUCCESS),
         Command::Backup { file, place } => backup(&file, &place),
         Command::Restore { file, place } => restore(&file, &place),
+        Command::Doctor { output, place } => doctor(&output, &place),
         Command::StoreProbe { dir } => Ok(probe_main(&dir)),
     }
 }
@@ -216,6 +126,23 @@ fn restore(file: &std::path::Path, place: &Place) -> anyhow::Result<ExitCode> {
     }
     say("what happened since is learned from the hosts as they connect");
     Ok(ExitCode::SUCCESS)
+}
+
+fn doctor(output: &str, place: &Place) -> anyhow::Result<ExitCode> {
+    let config = place.config()?;
+    let probe = Probe::own("store-probe").context("finding this program's file")?;
+    let found = cutover_coordinator::doctor::examine(&config, &probe);
+    let text = if output == "json" {
+        serde_json::to_string(&found)?
+    } else {
+        findings::words(&found)
+    };
+    writeln!(std::io::stdout(), "{text}").context("could not write to standard output")?;
+    Ok(if findings::sick(&found) {
+        ExitCode::from(findings::NEEDS_PERSON)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn is_configuration(error: &anyhow::Error) -> bool {

@@ -52,6 +52,8 @@ pub(crate) struct Temper {
     pub(crate) registry_fails: Option<String>,
     /// Containers never start.
     pub(crate) cannot_start: bool,
+    /// Its wall clock is so far ahead.
+    pub(crate) clock_ahead_millis: i64,
 }
 
 #[derive(Default)]
@@ -244,6 +246,7 @@ impl World {
                 .into_iter()
                 .collect(),
             berths: berths.collect(),
+            unix_millis: clock::unix_millis() + self.temper.clock_ahead_millis,
             ..v1::Hello::default()
         }
     }

@@ -36,11 +36,25 @@ impl Docker {
     /// [`Class::Conflict`]: one of that name has another shape or another owner,
     /// or the subnet is in use by another network or a route of this host.
     pub async fn ensure_network(&self, plan: &NetworkPlan) -> Result<bool, Error> {
+        if self.look_at_network(plan).await? {
+            return Ok(false);
+        }
+        let doing = format!("making network {} ({})", plan.name, plan.subnet);
+        self.create_network(&doing, request(plan, self.host().as_str()))
+            .await?;
+        Ok(true)
+    }
+
+    /// Whether Cutover's network is there in the wanted shape; if not, it could be made. Changes nothing.
+    ///
+    /// # Errors
+    /// As of [`Docker::ensure_network`].
+    pub async fn look_at_network(&self, plan: &NetworkPlan) -> Result<bool, Error> {
         let doing = format!("making network {} ({})", plan.name, plan.subnet);
         if let Some(found) = self.inspect_network(&plan.name).await? {
             let differs = differences(plan, &found, self.host().as_str());
             return if differs.is_empty() {
-                Ok(false)
+                Ok(true)
             } else {
                 let found = format!(
                     "a network of that name is there, but {}",
@@ -73,9 +87,7 @@ impl Docker {
                 return Err(Error::refused(doing, Class::Conflict, found));
             }
         }
-        self.create_network(&doing, request(plan, self.host().as_str()))
-            .await?;
-        Ok(true)
+        Ok(false)
     }
 
     /// Removes a network of this host; done when there is none.

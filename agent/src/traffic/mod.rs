@@ -32,6 +32,7 @@ mod conf;
 mod disk;
 mod ensure;
 mod error;
+mod findings;
 mod holder;
 mod plan;
 mod process;
@@ -53,6 +54,7 @@ use crate::signals::Signals;
 
 pub use ensure::Ensured;
 pub use error::{Error, RouteError, Unproved};
+pub(crate) use findings::examine;
 pub use process::Nginx;
 pub use sockets::remove_stale_sockets;
 

@@ -26,6 +26,7 @@ const LOG_LIMIT: u64 = 64 * 1024;
 pub(super) struct Build {
     pub(super) version: String,
     pub(super) realip: bool,
+    pub(super) lacks_split_clients: bool,
     numbers: (u32, u32, u32),
 }
 
@@ -57,6 +58,7 @@ impl Build {
         Self {
             version: version.to_owned(),
             realip: text.contains("--with-http_realip_module"),
+            lacks_split_clients: text.contains("--without-http_split_clients_module"),
             numbers: (next(), next(), next()),
         }
     }

@@ -129,6 +129,8 @@ impl Helm {
                 if desk.said.as_ref().is_some_and(|said| said.wire.hold) {
                     alarms.push(format!("{id}: {service} is held by hand"));
                 }
+                let warnings = desk.said.iter().flat_map(|said| &said.wire.warnings);
+                alarms.extend(warnings.map(|warning| format!("{id}: {service}: {warning}")));
                 let current = self
                     .services
                     .get(service)

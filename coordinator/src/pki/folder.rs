@@ -93,6 +93,13 @@ impl Authority {
         Ok((fresh, due))
     }
 
+    /// From when until when the coordinator's kept certificate holds; `None`: there is none that can
+    /// be used, and a start makes one.
+    #[must_use]
+    pub fn own_life(folder: &Path) -> Option<Life> {
+        Life::of_certificate(kept(folder)?.certificate()).ok()
+    }
+
     /// A new certificate for the coordinator, kept in `folder`.
     ///
     /// # Errors

@@ -23,6 +23,7 @@
 mod batch;
 mod engine;
 mod error;
+mod examine;
 mod files;
 mod key;
 mod lock;
@@ -54,6 +55,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub use batch::Batch;
 pub use engine::{EngineError, Trouble};
 pub use error::{OpenError, ReadError, SnapshotError, StopCause, WriteError};
+pub use examine::{Condition, examine};
 pub use key::{Key, Parts, Table};
 pub use options::Options;
 pub use probe::{Probe, probe_main};
