@@ -36,16 +36,10 @@ guards! {
     CutWithinLease,
     /// What is merely prepared stays only while the coordinator's word counts (P7).
     PreparedWithinLease,
-    /// A cutover begins only with replicas that all passed since they started (P1).
-    CutWhenProved,
-    /// The route reaches the candidate only when all of it passed and none fails (P1).
-    FlipWhenHealthy,
     /// The incumbent is a backup only while all of it passed and none fails (P1).
     WarmWhenHealthy,
     /// The route goes back only onto an incumbent of which all passed and none fails (P1).
     ReturnWhenHealthy,
-    /// nginx is shown to follow only the route that is wanted (P2).
-    ProveWhatIsWanted,
     /// Smoke checks are asked only of what passed and is known to run (P7).
     SmokeWhenProved,
     /// A replica is proved only in the life in which it passed (P1).
@@ -56,12 +50,10 @@ guards! {
     EndOfThisLife,
     /// An answer counts only for the action that is wanted (P2).
     AnswerToWanted,
-    /// The route leaves a slot before what is in it stops (P2).
-    FlipBeforeStop,
+    /// The route changes before anything is started or stopped (P1, P2).
+    FlipBeforeAct,
     /// The incumbent stops only when its connections ended or their time did (P2).
     DrainIsOver,
-    /// A candidate's drain is cut short only when it was seen not to run (P2).
-    EmptyAfterLook,
     /// A count of no connections is believed only some time after the route changed (P2).
     DrainHasSettled,
     /// The observe window ends well only for a healthy candidate (P12).

@@ -120,7 +120,7 @@ impl Berth {
             Phase::Serving
                 if !swap.watched
                     && waited >= swap.plan.observe
-                    && guard(Guard::WatchedWhenHealthy, self.candidate_healthy(swap)) =>
+                    && guard(Guard::WatchedWhenHealthy, self.well(swap)) =>
             {
                 Some(Fact::Watched)
             }
@@ -161,7 +161,10 @@ impl Berth {
         let wanted = matches!(swap.target, Target::Serving(_) | Target::Committed);
         wanted
             && guard(Guard::CutWithinLease, now < self.lease_until)
-            && (swap.stop_first() || guard(Guard::CutWhenProved, proved))
+            // What must pass again waits here: nginx's deadline would run in the next phase.
+            && (swap.stop_first() || proved)
+            // While the engine is away, nobody knows what runs.
+            && self.sight.engine_lost.is_none()
     }
 
     /// Whether nginx has to do with either side of the open swap.
@@ -191,8 +194,7 @@ impl Berth {
     fn candidate_is_down(&self, swap: &Swap) -> bool {
         swap.candidate().is_none_or(|(side, slot)| {
             let down = |n| self.sight.running(slot, side.revision, n).is_none();
-            !side.traffic
-                || guard(Guard::EmptyAfterLook, self.sight.looked) && (1..=side.replicas).all(down)
+            !side.traffic || (1..=side.replicas).all(down)
         })
     }
 

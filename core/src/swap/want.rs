@@ -84,14 +84,13 @@ impl Berth {
         }
     }
 
-    /// The route may reach the candidate: it does already, or all of it is well and the
-    /// coordinator's word counts.
+    /// The route may reach the candidate: it does already, or the coordinator's word counts.
     fn may_flip(&self, now: Moment, swap: &Swap) -> bool {
-        let Some((side, slot)) = swap.candidate().filter(|(side, _)| side.traffic) else {
+        let Some((_, slot)) = swap.candidate().filter(|(side, _)| side.traffic) else {
             return true;
         };
         let word = !self.hangs_on_lease(swap) || now < self.lease_until;
-        self.route.reaches(slot) || word && guard(Guard::FlipWhenHealthy, self.healthy(side, slot))
+        self.route.reaches(slot) || word
     }
 
     fn cut_route(&self, swap: &Swap) -> Route {
@@ -120,8 +119,12 @@ impl Berth {
         }
     }
 
-    /// The one step that takes time.
+    /// The one step that takes time. While the route is to change, nothing else is done: what starts
+    /// might be a backup still, and what stops might be asked still.
     fn act(&self, now: Moment, flipping: bool) -> Option<Action> {
+        if flipping && !guard(Guard::FlipBeforeAct, false) {
+            return None;
+        }
         if !self.effort.ready(now) || !guard(Guard::ActAfterLook, self.sight.looked) {
             return None;
         }
@@ -140,7 +143,7 @@ impl Berth {
         self.tidy()
             .filter(|_| begins)
             .or_else(|| self.twice(swap))
-            .or_else(|| self.step_of(swap, flipping))
+            .or_else(|| self.step_of(swap))
             .or_else(|| self.keep_running(now))
     }
 
@@ -159,9 +162,9 @@ impl Berth {
         })
     }
 
-    fn step_of(&self, swap: &Swap, flipping: bool) -> Option<Action> {
+    fn step_of(&self, swap: &Swap) -> Option<Action> {
         let incumbent = self.current.as_ref();
-        let prove = || (!flipping).then_some(Action::Prove(self.route));
+        let prove = Some(Action::Prove(self.route));
         let of = |(side, slot): (&Side, Slot)| (slot, side.revision);
         let candidate = swap.candidate().map(of);
         match swap.phase {
@@ -181,22 +184,13 @@ impl Berth {
                     revision: side.revision,
                     through_listener: swap.phase == Phase::Checking,
                 }),
-            Phase::Cutting
-                if guard(Guard::ProveWhatIsWanted, self.route == self.cut_route(swap)) =>
-            {
-                prove()
-            }
-            Phase::Cooling => prove(),
-            Phase::Returning if self.route == self.home() => prove(),
-            Phase::Stopping | Phase::Parking if guard(Guard::FlipBeforeStop, !flipping) => {
-                incumbent.map(|settled| Action::Stop {
-                    slot: settled.slot,
-                    revision: settled.side.revision,
-                })
-            }
-            Phase::Withdrawing if guard(Guard::FlipBeforeStop, !flipping) => {
-                candidate.map(|(slot, revision)| Action::Stop { slot, revision })
-            }
+            Phase::Cutting | Phase::Cooling => prove,
+            Phase::Returning if self.route == self.home() => prove,
+            Phase::Stopping | Phase::Parking => incumbent.map(|settled| Action::Stop {
+                slot: settled.slot,
+                revision: settled.side.revision,
+            }),
+            Phase::Withdrawing => candidate.map(|(slot, revision)| Action::Stop { slot, revision }),
             Phase::Reviving => incumbent
                 .filter(|settled| !swap.restarted || self.runs_not(&settled.side, settled.slot))
                 .map(|settled| Action::Start {
@@ -209,11 +203,7 @@ impl Berth {
             | Phase::Serving
             | Phase::Draining
             | Phase::Emptying
-            | Phase::Returning
-            | Phase::Stopping
-            | Phase::Cutting
-            | Phase::Parking
-            | Phase::Withdrawing => None,
+            | Phase::Returning => None,
         }
     }
 

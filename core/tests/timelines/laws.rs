@@ -158,6 +158,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A report without what is looked at anew after a restart.
 fn stored(mut report: Report) -> Report {
     report.replicas = (0, 0);
+    report.warnings.clear();
     report.refusal = None;
     if let Some(swap) = &mut report.swap {
         swap.healthy = false;

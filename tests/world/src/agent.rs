@@ -194,13 +194,11 @@ impl World {
         if keeper.berth.flips_first()
             && let Some(route) = keeper.berth.want(now).flip
         {
-            self.flip(host, service, route);
-            self.may_die(host, Fault::AgentDiesAfterFlip)?;
-            facts.extend(
-                self.keeper(host, service)?
-                    .berth
-                    .handle(now, Event::Flipped(route)),
-            );
+            if self.flip(host, service, route) {
+                self.may_die(host, Fault::AgentDiesAfterFlip)?;
+                let keeper = self.keeper(host, service)?;
+                facts.extend(keeper.berth.handle(now, Event::Flipped(route)));
+            }
         }
         self.keeper(host, service)?.unsaved.extend(facts);
         self.save(host, service)
@@ -251,7 +249,16 @@ impl World {
         let mut want = self.keeper(host, service)?.berth.want(now);
         while let (Some(route), true) = (want.flip, self.keeper(host, service)?.unsaved.is_empty())
         {
-            self.flip(host, service, route);
+            if !self.flip(host, service, route) {
+                let life = self.hosts[host].life;
+                let again = Happening::AgentRetriesSave {
+                    host,
+                    life,
+                    service,
+                };
+                self.later(SAVE_AGAIN, again);
+                break;
+            }
             self.may_die(host, Fault::AgentDiesAfterFlip)?;
             let facts = self
                 .keeper(host, service)?

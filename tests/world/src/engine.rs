@@ -199,7 +199,14 @@ impl World {
                     Ok(())
                 }
             }
-            (Action::Smoke { slot, revision, .. }, _) => self.smoke(host, service, slot, revision),
+            (
+                Action::Smoke {
+                    slot,
+                    revision,
+                    through_listener,
+                },
+                _,
+            ) => self.smoke(host, service, slot, revision, through_listener),
             _ if !self.hosts[host].engine.up => Err((true, "the engine is away")),
             (Action::Fetch { revision }, _) => {
                 self.hosts[host].images.insert((service, revision));
@@ -237,12 +244,22 @@ impl World {
         }
     }
 
-    fn smoke(&mut self, host: usize, service: usize, slot: Slot, revision: RevisionNumber) -> Came {
+    fn smoke(
+        &mut self,
+        host: usize,
+        service: usize,
+        slot: Slot,
+        revision: RevisionNumber,
+        through_listener: bool,
+    ) -> Came {
+        if through_listener && !self.hosts[host].nginx_up {
+            return Err((true, "nobody accepts connections"));
+        }
         let temper = self.services[service].temper(host, revision);
         for replica in 1..=self.services[service].replicas {
             let found = self.hosts[host].at_address(service, slot, replica);
             if !found.is_some_and(|(_, container)| container.well(self.now)) {
-                return Err((true, "no connection"));
+                return Err((false, "/login answered 504"));
             }
         }
         match temper {
@@ -370,9 +387,13 @@ impl World {
         }
         let (service, slot, _, replica) = key;
         let told = told && self.hosts[host].engine.up && !self.strikes(Fault::EventLost);
+        let mut late = false;
         if told {
             let life = self.hosts[host].life;
-            let after = self.chance.between(MS, 30 * MS);
+            // Mostly at once; now and then when there is another life already.
+            late = self.chance.one_in(12);
+            let most = if late { 4 * S } else { 30 * MS };
+            let after = self.chance.between(MS, most);
             self.later(
                 after,
                 Happening::Exited {
@@ -387,7 +408,7 @@ impl World {
             );
         }
         if by == Ender::Itself {
-            promises::watch_reflex(self, host, key, told);
+            promises::watch_reflex(self, host, key, told && !late);
         }
         self.cut_requests(host, key, incarnation, by);
     }
@@ -402,6 +423,12 @@ impl World {
     ) -> (bool, u64) {
         let now = self.now;
         let quick = self.chance.between(MS, 15 * MS);
+        let late = self.chance.one_in(10);
+        let well = if late {
+            self.chance.between(MS, 3 * S)
+        } else {
+            quick
+        };
         let slow = self.chance.one_in(2);
         let Some(key) = self.hosts[host]
             .at_address(service, slot, replica)
@@ -419,7 +446,7 @@ impl World {
                 container.passed = true;
                 container.passed_at = now;
             }
-            return (true, quick);
+            return (true, well);
         }
         container.good = 0;
         if container.listens(now) {

@@ -78,6 +78,8 @@ faults! {
     ContainerCrashes 150,
     /// A committed container hangs that was good so far.
     ContainerHangs 150,
+    /// The route can't be changed.
+    FlipFails 300,
     /// The host's disk is full.
     DiskFull 80,
     /// The host loses its power.
@@ -119,6 +121,11 @@ impl Faults {
             healed: false,
             none,
         }
+    }
+
+    /// Whether this world may have it.
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.rates[fault as usize] > 0
     }
 
     /// Whether it happens now.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use cutover_core::{Route, Slot};
 
+use crate::fault::Fault;
 use crate::host::{ContainerKey, Ender, Request};
 use crate::promises;
 use crate::queue::Happening;
@@ -17,7 +18,13 @@ const CONNECT_TIMEOUT: u64 = 250 * MS;
 
 impl World {
     /// Renames the symlink: the cutover.
-    pub(crate) fn flip(&mut self, host: usize, service: usize, route: Route) {
+    /// `false`: it could not be made.
+    pub(crate) fn flip(&mut self, host: usize, service: usize, route: Route) -> bool {
+        if self.strikes(Fault::FlipFails) {
+            self.say(|| format!("h{host} s{service}    ~ {route} fails"));
+            self.hosts[host].fronts[service].failed_at = self.now;
+            return false;
+        }
         self.say(|| format!("h{host} s{service}    ~ {route}"));
         promises::before_flip(self, host, service, route);
         let now = self.now;
@@ -51,6 +58,7 @@ impl World {
                 },
             );
         }
+        true
     }
 
     /// Flags exactly these replicas out.

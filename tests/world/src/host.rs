@@ -122,6 +122,8 @@ pub(crate) struct Front {
     pub(crate) flipped_at: u64,
     /// When the link, or nginx, last reached each slot.
     pub(crate) reached: BTreeMap<Slot, u64>,
+    /// When a flip last failed.
+    pub(crate) failed_at: u64,
     /// Something was served here once.
     pub(crate) served: bool,
     /// Replicas that get nothing.
@@ -137,6 +139,7 @@ impl Front {
             stuck: None,
             before: Route::Nobody,
             flipped_at: 0,
+            failed_at: 0,
             reached: BTreeMap::new(),
             served: false,
             out: BTreeSet::new(),
