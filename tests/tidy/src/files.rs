@@ -137,10 +137,6 @@ const MAY_BE_LONG: [Except; 4] = [
         path: "tests/world/src/coordinator.rs",
         why: "one actor of the simulated world",
     },
-    Except {
-        path: "tests/world/src/promises.rs",
-        why: "one function a promise",
-    },
 ];
 
 /// Files that are too long.

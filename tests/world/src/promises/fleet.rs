@@ -1,0 +1,204 @@
+//! P6, P9 and P12: how many hosts change at once, and what a rollout says of them.
+
+use cutover_core::rollout::{Fact as RolloutFact, Fate, Outcome, Stamped as RolloutStamped};
+use cutover_core::spec::CommitRule;
+use cutover_core::swap::Phase;
+
+use crate::coordinator::index;
+use crate::map;
+use crate::promises::Promise;
+use crate::scenario::{LEASE, PROGRESS};
+use crate::world::{S, World};
+
+/// P6: never more hosts in change at once than a wave holds.
+pub(super) fn not_too_many(
+    world: &mut World,
+    host: usize,
+    service: usize,
+    plan: &cutover_core::swap::SwapPlan,
+) {
+    let saved = world
+        .coordinator
+        .store
+        .rollouts
+        .iter()
+        .find(|saved| saved.plan.id == plan.rollout);
+    let Some(saved) = saved else { return };
+    let (size, at_end) = (
+        saved.plan.wave_size(),
+        saved.plan.policy.commit == CommitRule::AtEnd,
+    );
+    // One that was given up, and comes back, still has its order.
+    let clock = world.coordinator.clock(world.now);
+    let patient = saved.facts.iter().rev().any(|stamped| {
+        let ours = matches!(&stamped.fact, RolloutFact::Ordered { host: name, generation, .. }
+            if index(name) == host && *generation == plan.generation);
+        ours && stamped.at <= clock
+            && u64::try_from(clock.since(stamped.at).as_nanos()).unwrap_or(0) < PROGRESS
+    });
+    if !patient {
+        return;
+    }
+    let since = world.coordinator.restored_at;
+    let others = (0..world.hosts.len()).filter(|other| {
+        let this = &world.hosts[*other];
+        let Some(open) = this.durable[service].open_plan().filter(|_| *other != host) else {
+            return false;
+        };
+        let watched = at_end && this.watched[service];
+        // One that was away too long, or took too long, is not waited for.
+        let heard = world.coordinator.heard_at.get(other).copied().unwrap_or(0);
+        let given_up = world.now > heard + LEASE || world.now > this.opened[service] + PROGRESS;
+        // All traffic is back: what is left of the candidate is only tidied up.
+        let back = matches!(
+            this.durable[service].phase(),
+            Some(Phase::Emptying | Phase::Removing)
+        );
+        // One that was away when its commit was decided converges when it can.
+        let decided = saved.facts.iter().any(|stamped| {
+            matches!(&stamped.fact, RolloutFact::CommitDecided { hosts } if hosts.iter().any(|name| index(name) == *other))
+        });
+        let owing = decided && world.now > this.opened[service] + LEASE;
+        open.rollout == plan.rollout && !owing && !watched && !given_up && !back
+    });
+    let others = others.count();
+    if others + 1 > size && (since == 0 || world.now > since + 60 * S) {
+        world.breach(
+            Promise::P6,
+            format!(
+                "h{host} s{service}: {} hosts are in change, a wave holds {size}",
+                others + 1
+            ),
+        );
+    }
+}
+
+/// P9: a host never runs three revisions of a service.
+pub(super) fn never_three_revisions(world: &mut World, host: usize) {
+    for service in 0..world.services.len() {
+        let mut two = [None; 2];
+        let up = world.hosts[host]
+            .containers
+            .iter()
+            .filter(|((s, ..), c)| *s == service && c.up().is_some());
+        for ((_, _, revision, _), _) in up {
+            if two.contains(&Some(*revision)) {
+                continue;
+            }
+            match two.iter_mut().find(|place| place.is_none()) {
+                Some(place) => *place = Some(*revision),
+                // What the engine does late nobody has asked for any more; it is tidied up.
+                None if world.now <= world.hosts[host].haunted_until => return,
+                None => {
+                    world.breach(
+                        Promise::P9,
+                        format!("h{host} s{service} runs three revisions"),
+                    );
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// P9: one open rollout a service, in the store.
+pub(crate) fn after_planning(world: &mut World, service: usize) {
+    let open = world.coordinator.store.rollouts.iter().filter(|saved| {
+        let over = |stamped: &RolloutStamped| {
+            matches!(
+                stamped.fact,
+                RolloutFact::Closed(_) | RolloutFact::Superseded
+            )
+        };
+        saved.service == service && !saved.facts.iter().any(over)
+    });
+    let open = open.count();
+    if open > 1 {
+        world.breach(Promise::P9, format!("s{service} has {open} open rollouts"));
+    }
+}
+
+/// P12: what a closed rollout says is what its hosts run.
+pub(crate) fn after_deciding(world: &mut World, id: usize, facts: &[RolloutStamped]) {
+    for stamped in facts {
+        world
+            .tally
+            .count("rollout facts", map::rollout_fact(&stamped.fact));
+        if let RolloutFact::Closed(outcome) = stamped.fact {
+            outcome_is_true(world, id, outcome);
+        }
+    }
+}
+
+fn outcome_is_true(world: &mut World, id: usize, outcome: Outcome) {
+    let saved = &world.coordinator.store.rollouts[id];
+    let service = saved.service;
+    let Some(live) = world
+        .coordinator
+        .memory
+        .as_ref()
+        .and_then(|memory| memory.live.get(&id))
+    else {
+        return;
+    };
+    let view = live.machine.view();
+    let mut wrong = None;
+    for host in &view.hosts {
+        let Some(plan) = saved.plan.hosts.iter().find(|plan| plan.host == host.host) else {
+            continue;
+        };
+        let (a, b) = (
+            plan.kind.incumbent().map(|side| side.revision),
+            plan.kind.candidate().map(|side| side.revision),
+        );
+        let truth = &world.hosts[index(&host.host)].durable[service];
+        let runs = truth.current().map(|settled| settled.side.revision);
+        // A rollout that an old backup has forgotten may have gone further.
+        let ordered = saved
+            .facts
+            .iter()
+            .rev()
+            .find_map(|stamped| match &stamped.fact {
+                RolloutFact::Ordered {
+                    host: name,
+                    generation,
+                    ..
+                } if *name == host.host => Some(*generation),
+                _ => None,
+            });
+        if world.coordinator.restored_at > 0
+            && ordered.is_some_and(|ordered| truth.fence() > ordered)
+        {
+            continue;
+        }
+        let should = match host.fate {
+            Fate::Committed | Fate::Stuck => Some(b),
+            Fate::Back => Some(a),
+            // In a rollout that ended mixed it may be anywhere: nothing was asked of it.
+            Fate::Untouched => (outcome != Outcome::Mixed).then_some(a),
+            Fate::Open => None,
+        };
+        if should.is_some_and(|should| should != runs) {
+            wrong = Some(format!(
+                "{} is {:?}, but runs {runs:?}",
+                host.host, host.fate
+            ));
+        }
+        let fits = match outcome {
+            Outcome::Committed => host.fate == Fate::Committed,
+            Outcome::RolledBack | Outcome::Aborted => {
+                matches!(host.fate, Fate::Back | Fate::Untouched)
+            }
+            Outcome::Mixed => true,
+        };
+        if !fits {
+            wrong = Some(format!(
+                "{} is {:?} at the end of a rollout that is {outcome:?}",
+                host.host, host.fate
+            ));
+        }
+    }
+    if let Some(wrong) = wrong {
+        world.breach(Promise::P12, format!("r{id}: {wrong}"));
+    }
+}
