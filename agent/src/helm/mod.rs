@@ -15,6 +15,7 @@ mod link;
 mod post;
 mod say;
 mod tend;
+mod vigil;
 mod wake;
 
 use std::collections::BTreeMap;
@@ -191,6 +192,19 @@ impl Helm {
                 };
                 self.tell(now, &service, event);
             }
+            Wake::Vanished {
+                service,
+                slot,
+                replica,
+                incarnation,
+            } => {
+                let vanished = Event::Vanished {
+                    slot,
+                    replica,
+                    incarnation,
+                };
+                self.tell(now, &service, vanished);
+            }
             Wake::Sampled(sampled) => self.sampled(now, sampled),
             Wake::Counted {
                 service,
@@ -339,6 +353,7 @@ impl Helm {
             return;
         };
         let seen: Seen = post.see(found, engine_restarted);
+        post.watch_processes(&self.parts.wakes);
         self.tell(now, service, Event::Saw(seen));
     }
 

@@ -49,10 +49,11 @@ impl Berth {
         None
     }
 
-    /// Whether all replicas run and have passed in this life of theirs.
+    /// Whether all replicas run and have passed in this life of theirs. One whose process is gone is not
+    /// condemned before the engine says how it ended, but nothing is sent to it where another can serve.
     pub(super) fn proved(&self, side: &Side, slot: Slot) -> bool {
         (1..=side.replicas).all(|replica| {
-            let life = self.sight.running(slot, side.revision, replica);
+            let life = self.sight.present(slot, side.revision, replica);
             let passed = self.passed.get(&(slot, replica)).copied();
             life.is_some() && guard(Guard::PassedInThisLife, life == passed)
         })

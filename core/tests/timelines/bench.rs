@@ -284,6 +284,18 @@ impl Bench {
         self.sample(slot, true);
     }
 
+    /// The kernel says that its process is gone, before the engine does.
+    pub fn vanishes(&mut self, slot: Slot, n: u64) {
+        let SeenState::Up(incarnation) = self.containers[&(slot, n, 1)] else {
+            panic!("it does not run")
+        };
+        self.tell(Event::Vanished {
+            slot,
+            replica: 1,
+            incarnation,
+        });
+    }
+
     pub fn exits(&mut self, slot: Slot, n: u64, code: i64) {
         let state = self.containers.get_mut(&(slot, n, 1)).unwrap();
         let SeenState::Up(incarnation) = *state else {

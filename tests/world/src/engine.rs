@@ -259,6 +259,7 @@ impl World {
             state: State::Created,
             good: 0,
             passed: false,
+            passed_at: 0,
             sick_at: 0,
         });
     }
@@ -353,6 +354,22 @@ impl World {
             container.sick_at = now;
         }
         let (service, slot, _, replica) = key;
+        // The kernel says it, too: mostly sooner, and not on every kernel.
+        if self.chance.one_in(2) {
+            let life = self.hosts[host].life;
+            let after = self.chance.between(0, 2 * MS);
+            self.later(
+                after,
+                Happening::Vanished {
+                    host,
+                    life,
+                    service,
+                    slot,
+                    replica,
+                    incarnation,
+                },
+            );
+        }
         let told = told && self.hosts[host].engine.up && !self.strikes(Fault::EventLost);
         if told {
             let life = self.hosts[host].life;
@@ -399,7 +416,10 @@ impl World {
         };
         if container.well(now) {
             container.good += 1;
-            container.passed |= container.good >= 2;
+            if container.good >= 2 && !container.passed {
+                container.passed = true;
+                container.passed_at = now;
+            }
             return (true, quick);
         }
         container.good = 0;

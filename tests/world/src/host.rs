@@ -78,6 +78,8 @@ pub(crate) struct Container {
     pub(crate) good: u32,
     /// It has given enough of them in this life.
     pub(crate) passed: bool,
+    /// Since when; the agent hears of it a little later.
+    pub(crate) passed_at: u64,
     /// When it was last sick or ended by itself.
     pub(crate) sick_at: u64,
 }

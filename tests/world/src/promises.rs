@@ -16,6 +16,8 @@ use crate::world::{MS, S, Temper, World};
 
 /// How long an end may stay unseen: its event may be lost, then only samples tell.
 const UNSEEN_FOR: u64 = 3 * S;
+/// A good answer to a sample takes no longer.
+const ANSWERED_WITHIN: u64 = 15 * MS;
 
 /// A promise of the design, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,6 +123,7 @@ fn stays_warm(world: &mut World, host: usize, service: usize, route: Route) {
         && slot == candidate.slot
         && this.engine.up
         && incumbent_well(world, host, service, world.now)
+        && incumbent_told(world, host, service)
     {
         world.breach(
             Promise::P2,
@@ -727,6 +730,18 @@ pub(crate) fn watch_reflex(world: &mut World, host: usize, key: ContainerKey, to
             watch,
         },
     );
+}
+
+/// The answers that made the incumbent pass have arrived.
+fn incumbent_told(world: &World, host: usize, service: usize) -> bool {
+    let this = &world.hosts[host];
+    this.durable[service].current().is_some_and(|settled| {
+        (1..=settled.side.replicas).all(|replica| {
+            let key = (service, settled.slot, settled.side.revision, replica);
+            let container = this.containers.get(&key);
+            container.is_some_and(|container| container.passed_at + ANSWERED_WITHIN < world.now)
+        })
+    })
 }
 
 fn incumbent_well(world: &World, host: usize, service: usize, since: u64) -> bool {

@@ -212,6 +212,7 @@ fn settle(world: &mut World, host: &mut Host, service: usize) {
                 },
                 good: 2,
                 passed: true,
+                passed_at: 0,
                 sick_at: 0,
             },
         );
