@@ -81,5 +81,8 @@ faults: cargo ## Try every fault in every phase of a real swap, side by side; pr
 mutants: cargo ## Remove each named guard of the machines in turn; some world must notice
 	cargo run --quiet -p cutover-world --features mutants --bin mutants
 
-bench: cargo ## Measure how long a durable transition takes, against a plain append and fdatasync
-	cargo run --quiet --release -p cutover-tests --bin bench-store
+bench: cargo ## Measure every figure against its limit and its peer (root); ONLY=swap one of them, QUICK=1 in a hurry
+	@tests/setup
+	@# What is measured is what is shipped; `bench` finds the programs beside itself.
+	cargo build --release --workspace
+	cargo run --quiet --release -p cutover-tests --bin bench -- $(ONLY) $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))

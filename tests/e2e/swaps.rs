@@ -14,14 +14,7 @@ const RATE: f64 = 140.0;
 
 /// Load of every kind on one host.
 fn mixed(fleet: &Fleet, host: usize) -> Running {
-    let door = fleet.hosts[host].door();
-    Load::new(door, "shop.example")
-        .keep_alive(16, RATE)
-        .one_shot(RATE / 5.0)
-        .slow(1.0, Duration::from_secs(5))
-        .uploads(2.0, 200_000, Duration::from_secs(1))
-        .websockets(4)
-        .websockets_live(Duration::from_secs(6))
+    Load::of_every_kind(fleet.hosts[host].door(), "shop.example", RATE)
         .longest(Duration::from_secs(300))
         .start()
 }

@@ -21,6 +21,7 @@ pub mod proxy;
 pub mod reaper;
 pub mod scratch;
 pub mod service;
+pub mod swarm;
 pub mod wait;
 
 /// Whether this test can do what only root can. Says so when it cannot, so that a skipped test is seen.

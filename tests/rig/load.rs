@@ -106,6 +106,17 @@ impl Load {
         }
     }
 
+    /// Requests of every kind, `rate` kept-alive ones a second among them: what a busy service has at the same time.
+    pub fn of_every_kind(address: SocketAddr, host: &str, rate: f64) -> Self {
+        Self::new(address, host)
+            .keep_alive(16, rate)
+            .one_shot(rate / 5.0)
+            .slow(1.0, Duration::from_secs(5))
+            .uploads(2.0, 200_000, Duration::from_secs(1))
+            .websockets(4)
+            .websockets_live(Duration::from_secs(6))
+    }
+
     /// Another path than `/` (for [`Load::keep_alive`] and [`Load::one_shot`]).
     pub fn path(mut self, path: &str) -> Self {
         path.clone_into(&mut self.to.path);

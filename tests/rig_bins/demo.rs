@@ -5,18 +5,17 @@
 //! a coordinator, agents, load. Every figure printed was just measured.
 #![allow(clippy::print_stdout, reason = "it is made to be looked at")]
 
-use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
 use cutover_tests::fleet::{Fleet, PORT, Wishes};
+use cutover_tests::image;
 use cutover_tests::load::{Load, Running, Tally};
 use cutover_tests::scratch::Loopback;
-use cutover_tests::{image, wait};
+use cutover_tests::swarm::Swarm;
 
 /// Requests a second at each host's door.
 const RATE: f64 = 100.0;
-/// How long Swarm may take to make up its mind.
-const SWARM: Duration = Duration::from_secs(120);
 
 fn compose(image: &str) -> String {
     format!(
@@ -105,94 +104,19 @@ fn show(fleet: &Fleet, file: &str) -> i32 {
 
 /// The same bad release in Docker Swarm, on the same engine.
 async fn swarm(fleet: &Fleet) {
-    let docker = |words: &[&str]| {
-        let output = Command::new("docker")
-            .arg("-H")
-            .arg(fleet.engine.host())
-            .args(words)
-            .output();
-        output.map(|output| {
-            (
-                output.status.code().unwrap_or(-1),
-                String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-            )
-        })
-    };
-    let begun = docker(&[
-        "swarm",
-        "init",
-        "--advertise-addr",
-        "127.0.0.1",
-        "--listen-addr",
-        "127.0.0.1:12377",
-    ]);
-    if !matches!(begun, Ok((0, _))) {
+    let Some(swarm) = Swarm::begin(&fleet.engine, "cutover-test/web:2", 3, 1) else {
         println!("  (Docker Swarm can't be started here, so it is not compared)");
         return;
-    }
-    let create = [
-        "service",
-        "create",
-        "--detach=false",
-        "--quiet",
-        "--name",
-        "web",
-        "--replicas",
-        "3",
-        "--no-resolve-image",
-        "--update-order",
-        "start-first",
-        "--update-failure-action",
-        "rollback",
-        "--update-monitor",
-        "5s",
-        "--stop-grace-period",
-        "2s",
-        "cutover-test/web:2",
-    ];
-    let made = docker(&create);
-    if !matches!(made, Ok((0, _))) {
-        println!("  (Docker Swarm can't run a service here, so it is not compared)");
-        drop(docker(&["swarm", "leave", "--force"]));
-        return;
-    }
+    };
     println!(
         "$ docker service update --image web:3 web  # the same, in Docker Swarm (start-first, monitor 5 s, rollback)"
     );
-    let begun = Instant::now();
-    let update = docker(&[
-        "service",
-        "update",
-        "--detach=false",
-        "--quiet",
-        "--no-resolve-image",
-        "--image",
-        "cutover-test/web:dies",
-        "web",
-    ]);
-    let code = update.map_or(-1, |(code, _)| code);
-    let state = wait::try_until(SWARM, "Swarm to end its update", || {
-        let state = docker(&[
-            "service",
-            "inspect",
-            "web",
-            "--format",
-            "{{.UpdateStatus.State}}",
-        ]);
-        async move {
-            state
-                .ok()
-                .map(|(_, state)| state)
-                .filter(|state| state.ends_with("completed") || state.ends_with("paused"))
-        }
-    })
-    .await;
-    let state = state.unwrap_or_else(|_| "no end".to_owned());
+    let update = swarm.update("cutover-test/web:dies").await;
     println!(
-        "  {} after {:.1} s; exit code {code}",
-        state.replace('_', " "),
-        begun.elapsed().as_secs_f64()
+        "  {} after {:.1} s; exit code {}",
+        update.state,
+        update.took.as_secs_f64(),
+        update.code
     );
-    drop(docker(&["service", "rm", "web"]));
-    drop(docker(&["swarm", "leave", "--force"]));
+    swarm.end();
 }

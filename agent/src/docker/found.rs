@@ -25,6 +25,8 @@ pub struct Found {
     pub state: State,
     /// Its fixed address on Cutover's network.
     pub address: Option<Ipv4Addr>,
+    /// Its first process, where the engine runs; `None`: it has none.
+    pub process: Option<u32>,
     /// The image that it was made from, `sha256:…`.
     pub image_id: String,
 }
@@ -169,6 +171,11 @@ pub(super) fn found(inspect: &ContainerInspectResponse) -> Found {
         identity: labels.map_or_else(|| Err("it has no labels".to_owned()), Identity::read),
         state: state(inspect.state.as_ref()),
         address: planned_address(inspect),
+        process: inspect
+            .state
+            .as_ref()
+            .and_then(|state| u32::try_from(state.pid?).ok())
+            .filter(|process| *process > 0),
         image_id: inspect.image.clone().unwrap_or_default(),
     }
 }

@@ -17,6 +17,7 @@ mod post;
 mod say;
 mod tend;
 mod trial;
+mod vigil;
 mod wake;
 
 use std::collections::BTreeMap;
@@ -197,6 +198,19 @@ impl Helm {
                 };
                 self.tell(now, &service, event);
             }
+            Wake::Vanished {
+                service,
+                slot,
+                replica,
+                incarnation,
+            } => {
+                let vanished = Event::Vanished {
+                    slot,
+                    replica,
+                    incarnation,
+                };
+                self.tell(now, &service, vanished);
+            }
             Wake::Sampled(sampled) => self.sampled(now, sampled),
             Wake::Counted {
                 service,
@@ -348,6 +362,7 @@ impl Helm {
             return;
         };
         let seen: Seen = post.see(found, engine_restarted);
+        post.watch_processes(&self.parts.wakes);
         self.tell(now, service, Event::Saw(seen));
     }
 

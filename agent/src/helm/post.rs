@@ -9,8 +9,13 @@ use cutover_core::spec::{Listener, ServiceSpec};
 use cutover_core::swap::{Action, Berth, Incarnation, Seen, SeenReplica, SeenState, Stamped};
 use cutover_core::{Moment, RevisionNumber, ServiceId, Slot};
 use cutover_proto::v1;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
 
 use crate::docker::{Found, State};
+use crate::helm::vigil;
+use crate::helm::wake::Wake;
 use crate::revisions::{RevisionError, Revisions};
 use crate::signals::Tally;
 use crate::traffic::{REQUEST_TIMEOUT, Site};
@@ -25,6 +30,8 @@ pub(crate) struct Post {
     pub(crate) unsaved: Vec<Stamped>,
     pub(crate) specs: BTreeMap<RevisionNumber, Arc<ServiceSpec>>,
     pub(crate) lives: BTreeMap<(Slot, u32), Life>,
+    /// Whose process is watched, for as long as that life is known.
+    vigils: BTreeMap<Incarnation, AbortOnDropHandle<()>>,
     pub(crate) samples: BTreeMap<(Slot, RevisionNumber, u32), Sample>,
     /// When connections are counted next, and whether that is under way.
     pub(crate) count: (Moment, bool),
@@ -56,6 +63,8 @@ pub(crate) struct Life {
     pub(crate) started: SystemTime,
     pub(crate) name: String,
     pub(crate) address: Option<Ipv4Addr>,
+    container: String,
+    process: Option<u32>,
 }
 
 /// The probing of one replica.
@@ -74,6 +83,7 @@ impl Post {
             unsaved: Vec::new(),
             specs: BTreeMap::new(),
             lives: BTreeMap::new(),
+            vigils: BTreeMap::new(),
             samples: BTreeMap::new(),
             count: (Moment::ZERO, false),
             found: Vec::new(),
@@ -156,6 +166,8 @@ impl Post {
                         started: *since,
                         name: one.name.clone(),
                         address: one.address,
+                        container: one.id.clone(),
+                        process: one.process,
                     };
                     self.lives.insert((identity.slot, identity.replica), life);
                     SeenState::Up(incarnation)
@@ -172,6 +184,38 @@ impl Post {
         }
         self.found = found;
         seen
+    }
+
+    /// Watches the process of each life, once; of those that are over no more.
+    pub(crate) fn watch_processes(&mut self, wakes: &mpsc::Sender<Wake>) {
+        let lives = &self.lives;
+        self.vigils
+            .retain(|known, _| lives.values().any(|life| life.incarnation == *known));
+        for ((slot, replica), life) in &self.lives {
+            let Some(process) = life
+                .process
+                .filter(|_| !self.vigils.contains_key(&life.incarnation))
+            else {
+                continue;
+            };
+            let (wakes, container) = (wakes.clone(), life.container.clone());
+            let vanished = Wake::Vanished {
+                service: self.berth.service().clone(),
+                slot: *slot,
+                replica: *replica,
+                incarnation: life.incarnation,
+            };
+            let vigil = tokio::spawn(async move {
+                match vigil::gone(process, &container).await {
+                    Ok(()) => drop(wakes.send(vanished).await),
+                    Err(error) => {
+                        debug!(container, process, %error, "a process can't be watched; the engine will tell of its end")
+                    }
+                }
+            });
+            self.vigils
+                .insert(life.incarnation, AbortOnDropHandle::new(vigil));
+        }
     }
 
     /// Where nginx must be able to send this service's requests; `None`: it has none.

@@ -442,14 +442,12 @@ fn sample(
             asked: false,
         });
     // A replica that is waited for is not asked at the pace of an idle one.
-    entry.next = entry.next.min(now + every);
+    let next = next_sample(now, every, pace);
+    entry.next = entry.next.min(next);
     if entry.asked || now < entry.next {
         return;
     }
-    *entry = Sample {
-        next: now + every,
-        asked: true,
-    };
+    *entry = Sample { next, asked: true };
     let Some(address) = life.address else { return };
     let (check, timeout) = match (pace, &spec.live) {
         (Pace::Live, Some(live)) => (live.check.clone(), live.timeout),
@@ -484,6 +482,18 @@ fn sample(
     });
 }
 
+/// When a replica is asked next. Committed ones that are asked equally often are asked at the same moment: an idle
+/// agent then wakes once for all of them.
+fn next_sample(now: Moment, every: Duration, pace: Pace) -> Moment {
+    match pace {
+        Pace::Ready => now + every,
+        Pace::Live => {
+            let step = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX).max(1);
+            Moment::from_nanos((now.as_nanos() / step + 1).saturating_mul(step))
+        }
+    }
+}
+
 fn interval(spec: &ServiceSpec, pace: Pace) -> Duration {
     match (pace, &spec.live, &spec.ready.check) {
         (Pace::Live, Some(live), _) => live.every,
@@ -494,5 +504,22 @@ fn interval(spec: &ServiceSpec, pace: Pace) -> Duration {
             _,
             Check::Http { .. } | Check::Tcp { .. } | Check::Exec { .. } | Check::Running,
         ) => spec.ready.every,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn committed_replicas_are_asked_together_and_never_later_than_their_interval() {
+        let every = Duration::from_secs(10);
+        for millis in [0, 1, 12_345, 19_999] {
+            let now = Moment::from_millis(millis);
+            let next = next_sample(now, every, Pace::Live);
+            assert_eq!(next.as_nanos() % 10_000_000_000, 0);
+            assert!(next > now && next <= now + every);
+            assert_eq!(next_sample(now, every, Pace::Ready), now + every);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Everything that can wake the loop.
 
-use cutover_core::swap::{Action, Failure};
+use cutover_core::swap::{Action, Failure, Incarnation};
 use cutover_core::{ServiceId, Slot};
 use tokio::sync::oneshot;
 
@@ -23,6 +23,13 @@ pub(crate) enum Wake {
         action: Action,
         result: Result<(), Failure>,
         found: Option<Vec<Found>>,
+    },
+    /// A replica's process is gone; the engine has not said so yet.
+    Vanished {
+        service: ServiceId,
+        slot: Slot,
+        replica: u32,
+        incarnation: Incarnation,
     },
     /// A probe was answered, or was not.
     Sampled(Sampled),
@@ -51,7 +58,7 @@ pub(crate) struct Sampled {
     pub(crate) slot: Slot,
     pub(crate) revision: cutover_core::RevisionNumber,
     pub(crate) replica: u32,
-    pub(crate) incarnation: cutover_core::swap::Incarnation,
+    pub(crate) incarnation: Incarnation,
     pub(crate) healthy: bool,
     pub(crate) evidence: String,
 }

@@ -214,6 +214,7 @@ impl Berth {
             | Event::Failed(..)
             | Event::Saw(_)
             | Event::Exited { .. }
+            | Event::Vanished { .. }
             | Event::Sampled { .. }
             | Event::Counted { .. }
             | Event::EngineLost
@@ -275,6 +276,14 @@ impl Berth {
                 code,
             } => {
                 self.sight.exited(now, slot, replica, incarnation, code);
+                None
+            }
+            Event::Vanished {
+                slot,
+                replica,
+                incarnation,
+            } => {
+                self.sight.vanished(slot, replica, incarnation);
                 None
             }
             Event::Sampled {

@@ -39,6 +39,15 @@ pub enum Event {
         /// Its exit code.
         code: i64,
     },
+    /// A container's process is gone, by the kernel's word; how it ended, the engine says later.
+    Vanished {
+        /// Where it was.
+        slot: Slot,
+        /// Which one, from 1.
+        replica: u32,
+        /// Which life of it.
+        incarnation: Incarnation,
+    },
     /// A probe was answered, or was not.
     Sampled {
         /// Where.

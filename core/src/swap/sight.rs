@@ -18,6 +18,8 @@ pub(super) const RESTART_CEILING: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(super) struct Replica {
     pub(super) life: Life,
+    /// The process of this life is gone, and the engine has not said so yet.
+    vanished: bool,
     /// Healthy samples in a row, in this life.
     good: u32,
     /// Unhealthy samples in a row, in this life.
@@ -64,6 +66,7 @@ impl Replica {
     fn new(life: Life) -> Self {
         Self {
             life,
+            vanished: false,
             good: 0,
             bad: 0,
             evidence: String::new(),
@@ -73,6 +76,7 @@ impl Replica {
 
     fn enter(&mut self, life: Life) {
         self.life = life;
+        self.vanished = false;
         self.good = 0;
         self.bad = 0;
         self.evidence.clear();
@@ -154,6 +158,19 @@ impl Sight {
         }
     }
 
+    /// A container's process is gone; nothing changes unless that life of it was running.
+    pub(super) fn vanished(&mut self, slot: Slot, replica: u32, incarnation: Incarnation) {
+        for (_, found) in self
+            .replicas
+            .iter_mut()
+            .filter(|((s, _, n), _)| *s == slot && *n == replica)
+        {
+            if matches!(found.life, Life::Up { incarnation: known, .. } if known == incarnation) {
+                found.vanished = true;
+            }
+        }
+    }
+
     /// A sample; nothing changes unless that life of it is running.
     pub(super) fn sampled(
         &mut self,
@@ -229,6 +246,18 @@ impl Sight {
             Life::Up { incarnation, .. } => Some(incarnation),
             Life::Created | Life::Down { .. } => None,
         }
+    }
+
+    /// The running life of a replica whose process is there, as far as anybody said.
+    pub(super) fn present(
+        &self,
+        slot: Slot,
+        revision: RevisionNumber,
+        replica: u32,
+    ) -> Option<Incarnation> {
+        let found = self.get(slot, revision, replica)?;
+        self.running(slot, revision, replica)
+            .filter(|_| !found.vanished)
     }
 
     /// Why a replica that should serve is sick, in a sentence; ends with the engine excuse it.

@@ -86,9 +86,10 @@ impl Berth {
         (1..=side.replicas).all(|replica| self.passed_now(side, slot, replica))
     }
 
-    /// Whether a replica runs and has passed in this life of its.
+    /// Whether a replica runs and has passed in this life of its. One whose process is gone is not
+    /// condemned before the engine says how it ended, but nothing is sent to it where another can serve.
     pub(super) fn passed_now(&self, side: &Side, slot: Slot, replica: u32) -> bool {
-        let life = self.sight.running(slot, side.revision, replica);
+        let life = self.sight.present(slot, side.revision, replica);
         let passed = self.passed.get(&(slot, replica)).copied();
         life.is_some() && guard(Guard::PassedInThisLife, life == passed)
     }

@@ -312,6 +312,18 @@ impl Bench {
         self.sample(slot, true);
     }
 
+    /// The kernel says that its process is gone, before the engine does.
+    pub fn vanishes(&mut self, slot: Slot, n: u64) {
+        let SeenState::Up(incarnation) = self.containers[&(slot, n, 1)] else {
+            panic!("it does not run")
+        };
+        self.tell(Event::Vanished {
+            slot,
+            replica: 1,
+            incarnation,
+        });
+    }
+
     pub fn exits(&mut self, slot: Slot, n: u64, code: i64) {
         self.exits_one(slot, n, 1, code);
     }

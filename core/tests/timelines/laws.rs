@@ -124,6 +124,11 @@ fn step() -> impl Strategy<Value = Step> {
         incarnation: Incarnation(life),
         code: 1,
     });
+    let vanished = (slot(), 1_u64..4).prop_map(|(slot, life)| Event::Vanished {
+        slot,
+        replica: 1,
+        incarnation: Incarnation(life),
+    });
     let failed = (action(), any::<bool>()).prop_map(|(action, transient)| {
         Event::Failed(
             action,
@@ -137,6 +142,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => order,
         2 => sampled,
         1 => exited,
+        1 => vanished,
         1 => failed,
         1 => action().prop_map(Event::Did),
         2 => seen().prop_map(Event::Saw),

@@ -24,6 +24,25 @@ fn p2_a_candidate_that_dies_gives_its_traffic_back_at_once() {
 }
 
 #[test]
+fn p1_nothing_is_sent_to_a_process_that_is_gone_and_its_exit_code_is_waited_for() {
+    let mut bench = Bench::serving(&one_to_two());
+    bench.obliging = false;
+    bench.vanishes(Slot::Green, 2);
+    bench.told(&["CutOver blue"]);
+    assert_eq!(bench.phase(), Some(Phase::Serving));
+    bench.exits(Slot::Green, 2, 137);
+    bench.told(&["Sickened: replica 1 of @2 exited with code 137"]);
+}
+
+#[test]
+fn p1_an_incumbent_whose_process_is_gone_is_no_backup() {
+    let mut bench = Bench::serving(&one_to_two());
+    bench.vanishes(Slot::Blue, 1);
+    assert_eq!(bench.route(), Route::Alone(Slot::Green));
+    assert_eq!(bench.phase(), Some(Phase::Serving));
+}
+
+#[test]
 fn a_candidate_whose_death_nobody_told_is_found_by_its_probes() {
     let mut bench = Bench::serving(&one_to_two());
     bench.sample(Slot::Green, false);

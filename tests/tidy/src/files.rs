@@ -124,7 +124,7 @@ fn opens(text: &str) -> bool {
 }
 
 /// Longer than they should be, and one idea all the same.
-const MAY_BE_LONG: [Except; 4] = [
+const MAY_BE_LONG: [Except; 3] = [
     Except {
         path: "tests/link_session.rs",
         why: "one timeline after the other",

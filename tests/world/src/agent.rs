@@ -536,6 +536,29 @@ impl World {
         );
     }
 
+    pub(crate) fn vanished(
+        &mut self,
+        host: usize,
+        life: u64,
+        service: usize,
+        slot: Slot,
+        replica: u32,
+        incarnation: Incarnation,
+    ) {
+        if !self.lives(host, life) {
+            return;
+        }
+        let _ = self.tell(
+            host,
+            service,
+            Event::Vanished {
+                slot,
+                replica,
+                incarnation,
+            },
+        );
+    }
+
     pub(crate) fn engine_noticed(&mut self, host: usize, life: u64) {
         if !self.lives(host, life) {
             return;

@@ -386,6 +386,22 @@ impl World {
             container.sick_at = now;
         }
         let (service, slot, _, replica) = key;
+        // The kernel says it, too: mostly sooner, and not on every kernel.
+        if self.chance.one_in(2) {
+            let life = self.hosts[host].life;
+            let after = self.chance.between(0, 2 * MS);
+            self.later(
+                after,
+                Happening::Vanished {
+                    host,
+                    life,
+                    service,
+                    slot,
+                    replica,
+                    incarnation,
+                },
+            );
+        }
         let told = told && self.hosts[host].engine.up && !self.strikes(Fault::EventLost);
         let mut late = false;
         if told {

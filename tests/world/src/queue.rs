@@ -45,6 +45,15 @@ pub(crate) enum Happening {
         life: u64,
         seen: Vec<(usize, u64, Seen)>,
     },
+    /// The kernel tells that a container's process is gone.
+    Vanished {
+        host: usize,
+        life: u64,
+        service: usize,
+        slot: Slot,
+        replica: u32,
+        incarnation: Incarnation,
+    },
     /// The engine tells that a container ended.
     Exited {
         host: usize,

@@ -270,6 +270,16 @@ impl World {
             } => {
                 self.exited(host, life, service, slot, replica, incarnation, code);
             }
+            Happening::Vanished {
+                host,
+                life,
+                service,
+                slot,
+                replica,
+                incarnation,
+            } => {
+                self.vanished(host, life, service, slot, replica, incarnation);
+            }
             Happening::EngineNoticed { host, life } => self.engine_noticed(host, life),
             Happening::Probe {
                 host,

@@ -22,6 +22,9 @@ pub(crate) use traffic::{before_flip, before_halt, before_out, before_start, bef
 /// How long an end may stay unseen: its event may be lost, then only samples tell.
 const UNSEEN_FOR: u64 = 3 * S;
 
+/// A good answer to a sample takes no longer.
+const ANSWERED_WITHIN: u64 = 3 * S;
+
 /// A promise of the design, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Promise {

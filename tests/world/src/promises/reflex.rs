@@ -5,7 +5,7 @@ use cutover_core::swap::Phase;
 use cutover_core::{Route, Slot};
 
 use crate::host::ContainerKey;
-use crate::promises::{Promise, ReflexWatch};
+use crate::promises::{ANSWERED_WITHIN, Promise, ReflexWatch};
 use crate::queue::Happening;
 use crate::world::{MS, S, World};
 
@@ -41,6 +41,18 @@ pub(crate) fn watch_reflex(world: &mut World, host: usize, key: ContainerKey, to
             watch,
         },
     );
+}
+
+/// The answers that made the incumbent pass have arrived.
+pub(super) fn incumbent_told(world: &World, host: usize, service: usize) -> bool {
+    let this = &world.hosts[host];
+    this.durable[service].current().is_some_and(|settled| {
+        (1..=settled.side.replicas).all(|replica| {
+            let key = (service, settled.slot, settled.side.revision, replica);
+            let container = this.containers.get(&key);
+            container.is_some_and(|container| container.passed_at + ANSWERED_WITHIN < world.now)
+        })
+    })
 }
 
 pub(super) fn incumbent_well(world: &World, host: usize, service: usize, since: u64) -> bool {

@@ -60,6 +60,7 @@ fn stays_warm(world: &mut World, host: usize, service: usize, route: Route) {
         && slot == candidate.slot
         && this.engine.up
         && super::reflex::incumbent_well(world, host, service, world.now)
+        && super::reflex::incumbent_told(world, host, service)
     {
         world.breach(
             Promise::P2,

@@ -1,17 +1,10 @@
-//! What one idle, connected agent costs the coordinator: at most 60 KiB each, over 1,000 of them.
+//! Figure: what one idle, connected agent costs the coordinator, over 1,000 of them.
 //!
-//! `cargo run -p cutover-tests --bin bench-agents`. The agents' ends live in a
-//! process of their own (this program again), so that only the coordinator's is measured.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a measurement prints, and panics"
-)]
-
-mod link;
+//! The coordinator's gates and roster, on real sockets, in a process of their own (this program again), and the agents'
+//! ends in another, so that only the coordinator's side is measured.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,7 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 use cutover_coordinator::roster::RosterEvent;
 use cutover_proto::tls::{ClientTls, Credentials, Dial, Trust};
 use futures::StreamExt;
-use link::{Coordinator, Puppet, hello};
+
+use crate::link::{self, Coordinator, Puppet, hello};
+use crate::spread::Spread;
+use crate::table::{Limit, Row};
 
 /// So many agents.
 const AGENTS: usize = 1_000;
@@ -29,17 +25,53 @@ const KIB: f64 = 60.0;
 const AT_ONCE: usize = 64;
 /// Before the second measurement: whatever the handshakes used is given back by then.
 const SETTLE: Duration = Duration::from_secs(3);
+/// Looks at the settled coordinator.
+const LOOKS: usize = 10;
+/// Tells this program that it is one of the two processes: `coordinator`, or the folder of the agents' keys.
+const ROLE: &str = "CUTOVER_BENCH_FLEET";
 
-fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
+pub(crate) async fn measure() -> Vec<Row> {
+    let output = tokio::task::spawn_blocking(|| again("coordinator").output())
+        .await
+        .unwrap()
         .unwrap();
-    match std::env::var("BENCH_AGENTS_FOLDER") {
-        Ok(folder) => runtime.block_on(agents(&folder)),
-        Err(_) => runtime.block_on(coordinator()),
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut words = said.split_whitespace();
+    let seconds = words.next().expect("it says how long the handshakes took");
+    let note = format!(
+        "{AGENTS} agents connected in {seconds} s, {AT_ONCE} at a time, both ends on this machine"
+    );
+    vec![Row {
+        figure: "fleet",
+        what: "memory of the coordinator, each of 1,000 connected agents",
+        unit: "KiB",
+        measured: Spread::of(words.map(|word| word.parse().unwrap())),
+        beside: None,
+        limit: Limit::AtMost(KIB),
+        notes: vec![note],
+    }]
+}
+
+pub(crate) fn is_another_process() -> bool {
+    std::env::var_os(ROLE).is_some()
+}
+
+pub(crate) async fn run_other_process() {
+    match std::env::var(ROLE).unwrap().as_str() {
+        "coordinator" => coordinator().await,
+        folder => agents(Path::new(folder)).await,
     }
+}
+
+fn again(role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env(ROLE, role);
+    command
 }
 
 async fn coordinator() {
@@ -69,8 +101,7 @@ async fn coordinator() {
     }
     let before = pss_kib();
     let from = Instant::now();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .env("BENCH_AGENTS_FOLDER", &folder)
+    let mut child = again(&folder.display().to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -81,29 +112,26 @@ async fn coordinator() {
             RosterEvent::Connected { .. }
         ));
     }
-    println!(
-        "{AGENTS} agents connected in {:.2} s",
-        from.elapsed().as_secs_f64()
-    );
+    println!("{:.2}", from.elapsed().as_secs_f64());
     let ready = child.stdout.take().unwrap();
     tokio::task::spawn_blocking(move || BufReader::new(ready).lines().next())
         .await
         .unwrap();
-    tokio::time::timeout(SETTLE, std::future::pending::<()>())
-        .await
-        .unwrap_err();
-    assert_eq!(coordinator.roster.present().len(), AGENTS);
-    #[allow(clippy::cast_precision_loss, reason = "a few gigabytes of KiB fit")]
-    let each = (pss_kib() - before) as f64 / AGENTS as f64;
-    println!("{each:.1} KiB an agent (at most {KIB})");
+    let mut looks = tokio::time::interval(SETTLE);
+    looks.tick().await;
+    for _ in 0..LOOKS {
+        looks.tick().await;
+        assert_eq!(coordinator.roster.present().len(), AGENTS);
+        #[allow(clippy::cast_precision_loss, reason = "a few gigabytes of KiB fit")]
+        let each = (pss_kib() - before) as f64 / AGENTS as f64;
+        println!("{each:.2}");
+    }
     drop(child.stdin.take());
     child.wait().unwrap();
-    assert!(each <= KIB, "an idle agent costs too much");
 }
 
 /// The other process: all the agents' ends, until standard input closes.
-async fn agents(folder: &str) {
-    let folder = std::path::PathBuf::from(folder);
+async fn agents(folder: &Path) {
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let trust = Trust::from_pem(&read("ca.pem")).unwrap();
     let address: cutover_proto::tls::Address = read("address").parse().unwrap();
