@@ -117,6 +117,8 @@ async fn p3_p4_p6_killed_at_every_write_of_a_rollout_nobody_who_watches_or_asks_
             "drain: 500ms\nobserve: 300ms\n",
             &format!("      update_config: {{parallelism: {AT_ONCE}}}\n"),
         );
+        // So many starts on one machine: some may be slow, and none is to be judged for it.
+        let text = text.replace("within: 15s", "within: 60s");
         fleet.compose("compose.yaml", &text)
     };
     fleet.ok(&["deploy", "-f", &compose(&fleet, 0)]);

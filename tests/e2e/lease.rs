@@ -121,3 +121,38 @@ async fn p7_past_the_lease_a_candidate_that_serves_stays_and_the_warm_one_still_
     let known = ["exited with code 137", "probes in a row"].map(|how| why.contains(how));
     assert!(known.contains(&true), "{why}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p5_a_host_that_was_quiet_for_longer_than_a_lease_obeys_a_coordinator_that_came_back() {
+    if !root_or_skip(
+        "p5_a_host_that_was_quiet_for_longer_than_a_lease_obeys_a_coordinator_that_came_back",
+    ) {
+        return;
+    }
+    let mut fleet = Fleet::start_with(2, SHORT_LEASE).await;
+    let (one, two) = (
+        image::web(&fleet.engine, "1").await,
+        image::web(&fleet.engine, "2").await,
+    );
+    let file = |image: &str, observe: &str| {
+        let text = web(image, &format!("drain: 2s\nobserve: {observe}\n"), "");
+        fleet.compose("compose.yaml", &text)
+    };
+    fleet.ok(&["deploy", "-f", &file(&one, "1s")]);
+    // h2's turn comes when h1 was observed; until then it has nothing new to say.
+    let deploy = fleet.run_beside(&["deploy", "-f", &file(&two, "10s")]);
+    wait_for_phase(&fleet.hosts[0], "serving").await;
+    wait::throughout(LEASE * 2, "h1 to be observed", async || {
+        status(&fleet.hosts[0]).is_some_and(|status| status["phase"] == "serving")
+    })
+    .await;
+    fleet.coordinator.kill().await;
+    fleet.coordinator.start_again();
+    let (code, out, err) = tokio::time::timeout(SOON, deploy)
+        .await
+        .expect("the deploy ends")
+        .expect("it ran");
+    // Its lease was counted from its last report, which was older than that: it refused every order.
+    assert_eq!(code, 0, "{out}{err}");
+    assert_all_answer(&fleet, "2");
+}

@@ -23,6 +23,8 @@ fn mixed(fleet: &Fleet, host: usize) -> Running {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Counted {
     requests: u64,
+    /// Of those: answered by the new version.
+    candidate: u64,
     lost: u64,
 }
 
@@ -35,6 +37,7 @@ fn counted(fleet: &Fleet) -> Vec<Counted> {
         .iter()
         .map(|host| Counted {
             requests: number(&host["traffic"]["requests"]),
+            candidate: number(&host["traffic"]["candidate_requests"]),
             lost: number(&host["traffic"]["lost"]),
         })
         .collect()
@@ -131,7 +134,7 @@ async fn p11_what_nginx_counted_of_a_swap_agrees_with_what_its_clients_counted_a
     wait::until(SOON, "the deploy to end", async || {
         let answered = load.so_far().answered_by("2");
         // Asked after the count was taken: all of it was within the swap.
-        if status(&fleet.hosts[0]).is_some_and(|status| status["phase"] == "serving") {
+        if status(&fleet.hosts[0]).is_some_and(|status| status["phase"] != "") {
             least = answered;
         }
         deploy.is_finished()
@@ -144,6 +147,10 @@ async fn p11_what_nginx_counted_of_a_swap_agrees_with_what_its_clients_counted_a
     println!("at least {least}, at most {most}: {at_nginx:?}");
     assert!(least > 0, "it was never seen to serve");
     assert!((least..=most).contains(&at_nginx.requests), "{at_nginx:?}");
+    assert!(
+        (least..=at_nginx.requests).contains(&at_nginx.candidate),
+        "{at_nginx:?}"
+    );
     assert_eq!(at_nginx.lost, 0);
     assert_eq!(at_nginx.lost, load.so_far().lost());
 

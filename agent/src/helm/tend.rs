@@ -22,8 +22,9 @@ const COUNT_EVERY: Duration = Duration::from_millis(100);
 const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// Docker's HEALTHCHECK is run by the agent at least so often while something hangs on it.
 const HEALTHCHECK_EVERY: Duration = Duration::from_secs(1);
-/// The account of a candidate that fell waits so long for the last lines of its log; usually they are there at once.
-const LOG_WITHIN: Duration = Duration::from_secs(2);
+/// The account of a candidate that fell waits so long for the last lines of its log. Usually they are there at once; an
+/// engine that is just starting the container again gives none before it is done.
+const LOG_WITHIN: Duration = Duration::from_secs(5);
 /// How often requests are read from the counter while a swap is open.
 const SIGNAL_EVERY: Duration = Duration::from_secs(1);
 

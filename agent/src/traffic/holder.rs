@@ -3,7 +3,7 @@
 //! Best effort: what the kernel does not show to this process has no name here.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 /// How /proc/net/tcp writes "listens".
@@ -26,10 +26,14 @@ fn holder(address: SocketAddr) -> Option<String> {
     let sockets: Vec<String> = tables
         .iter()
         .flatten()
-        .flat_map(|table| listening_on(table, address.port()))
+        .flat_map(|table| listening_on(table, address))
         .map(|inode| format!("socket:[{inode}]"))
         .collect();
-    let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+    let entries = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+    let processes = entries.filter(|entry| {
+        let name = entry.file_name();
+        name.to_string_lossy().bytes().all(|c| c.is_ascii_digit())
+    });
     let found = processes.map(|entry| entry.path()).find(|process| {
         let files = fs::read_dir(process.join("fd")).into_iter().flatten();
         let mut links = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
@@ -40,14 +44,25 @@ fn holder(address: SocketAddr) -> Option<String> {
     Some(format!("{} (pid {pid})", name.trim()))
 }
 
-/// The inodes of sockets that listen on this port, on whatever address.
-fn listening_on(table: &str, port: u16) -> impl Iterator<Item = &str> {
-    let port = format!(":{port:04X}");
+/// The inodes of sockets that are in the way of this address: on it, or on every one.
+fn listening_on(table: &str, address: SocketAddr) -> impl Iterator<Item = &str> {
     table.lines().skip(1).filter_map(move |line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let (local, state) = (words.get(1)?, words.get(3)?);
-        (local.ends_with(&port) && *state == LISTENS).then(|| words.get(9).copied())?
+        let (ip, port) = words.get(1)?.split_once(':')?;
+        let meets = address.ip().is_unspecified() || meets(ip, address.ip());
+        let taken = u16::from_str_radix(port, 16) == Ok(address.port()) && meets;
+        (taken && *words.get(3)? == LISTENS).then(|| words.get(9).copied())?
     })
+}
+
+/// Whether the table's address, in hexadecimal words of the machine's own order, is this one or all of them.
+fn meets(theirs: &str, ours: IpAddr) -> bool {
+    let all = theirs.bytes().all(|digit| digit == b'0');
+    all || match (ours, u32::from_str_radix(theirs, 16)) {
+        (IpAddr::V4(ours), Ok(word)) => Ipv4Addr::from(word.to_ne_bytes()) == ours,
+        (IpAddr::V6(_), _) => theirs.len() == 32,
+        (IpAddr::V4(_), Err(_)) => false,
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +80,17 @@ mod tests {
         assert_eq!(at, address.to_string());
         let pid = format!("(pid {})", std::process::id());
         assert!(holder.ends_with(&pid), "{holder}");
+    }
+
+    #[test]
+    fn one_that_listens_on_the_same_port_elsewhere_is_not_in_the_way() {
+        let _elsewhere = TcpListener::bind("127.0.0.2:47113").expect("a port is free");
+        let said = "bind() to 127.0.0.1:47113 failed (98: Address already in use)";
+        let (_, holder) = of_taken_port(said).expect("it is taken");
+        assert!(holder.starts_with("another program"), "{holder}");
+        let said = "bind() to 0.0.0.0:47113 failed (98: Address already in use)";
+        let (_, holder) = of_taken_port(said).expect("it is taken");
+        assert!(!holder.starts_with("another program"), "{holder}");
     }
 
     #[test]

@@ -91,16 +91,13 @@ impl Helm {
             }
         }
         self.forget_what_is_gone(id, &told, deeds);
+        // After the reports: they are as old as what they tell, and a lease counts from the clock.
         for number in self.rollouts_of(id) {
-            let service = self.live.get(&number).map(|live| live.service.clone());
-            if service.is_some_and(|service| !told.contains(&service)) {
-                let clock = Moment::from_nanos(hello.clock_nanos);
-                let heard = Event::Heard {
-                    host: id.clone(),
-                    clock,
-                };
-                self.tell(number, heard, deeds);
-            }
+            let heard = Event::Heard {
+                host: id.clone(),
+                clock: Moment::from_nanos(hello.clock_nanos),
+            };
+            self.tell(number, heard, deeds);
         }
         self.returned.insert(id.clone());
     }
