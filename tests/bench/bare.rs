@@ -37,9 +37,10 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    /// Writes what nginx must know and reloads it, once. `replica` is any address on the network of the agent.
-    pub(crate) async fn begin(fleet: &Fleet, host: &Host, replica: Ipv4Addr) -> Self {
-        let [a, b, c, _] = replica.octets();
+    /// Writes what nginx must know and reloads it, once. The agent must have made its network.
+    pub(crate) async fn begin(fleet: &Fleet, host: &Host) -> Self {
+        let docker = fleet.engine.client();
+        let (network, [a, b, c]) = network_of_the_agent(&docker).await;
         let routes = fleet.path().join("bare");
         for (slot, _) in PLACES {
             let state = routes.join("states").join(slot);
@@ -61,17 +62,6 @@ impl Bare {
             ),
         );
         host.nginx.reload().await;
-        let docker = fleet.engine.client();
-        let networks = docker
-            .list_networks(None::<bollard::query_parameters::ListNetworksOptions>)
-            .await
-            .unwrap();
-        let name = format!("cutover-{}-", std::process::id());
-        let network = networks
-            .into_iter()
-            .filter_map(|network| network.name)
-            .find(|network| network.starts_with(&name))
-            .expect("the agent has made its network");
         Self {
             docker,
             network,
@@ -155,4 +145,20 @@ impl Bare {
                 .unwrap();
         }
     }
+}
+
+/// Its name, and what its addresses begin with.
+async fn network_of_the_agent(docker: &Docker) -> (String, [u8; 3]) {
+    let networks = docker
+        .list_networks(None::<bollard::query_parameters::ListNetworksOptions>)
+        .await
+        .unwrap();
+    let begins = format!("cutover-{}-", std::process::id());
+    let found = networks.into_iter().find_map(|network| {
+        let name = network.name.filter(|name| name.starts_with(&begins))?;
+        let subnet = network.ipam?.config?.into_iter().next()?.subnet?;
+        let [a, b, c, _] = subnet.split('/').next()?.parse::<Ipv4Addr>().ok()?.octets();
+        Some((name, [a, b, c]))
+    });
+    found.expect("the agent has made its network")
 }

@@ -123,7 +123,8 @@ fn threads(pid: Pid) -> usize {
 fn parts(host: &Host) -> String {
     let pid = host.agent.pid();
     format!(
-        "of its PSS {:.1} MiB are its own heap and stacks, the rest pages of its program",
-        kib(pid, "Pss_Anon:") / 1024.0
+        "of its PSS {:.1} MiB are its own heap and stacks, the rest pages of its program; its RSS is {:.1} MiB",
+        kib(pid, "Pss_Anon:") / 1024.0,
+        kib(pid, "Rss:") / 1024.0
     )
 }

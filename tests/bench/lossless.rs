@@ -24,13 +24,13 @@ pub(crate) async fn measure(rounds: Rounds) -> Vec<Row> {
     for (strategy, client, proxy) in [
         (
             "rolling",
-            "lost at the clients, 20 rolling swaps",
-            "lost by nginx's count, 20 rolling swaps",
+            "lost at the clients, rolling swaps",
+            "lost by nginx's count, rolling swaps",
         ),
         (
             "blue-green",
-            "lost at the clients, 20 blue-green swaps",
-            "lost by nginx's count, 20 blue-green swaps",
+            "lost at the clients, blue-green swaps",
+            "lost by nginx's count, blue-green swaps",
         ),
     ] {
         let seen = under_load(strategy, swaps).await;

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use bollard::query_parameters::{EventsOptionsBuilder, KillContainerOptionsBuilder};
+use bollard::query_parameters::{
+    EventsOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
+};
 use cutover_tests::fleet::Fleet;
 use cutover_tests::load::Load;
 use cutover_tests::{image, wait};
@@ -41,12 +43,13 @@ pub(crate) async fn measure(rounds: Rounds) -> Vec<Row> {
     };
     fleet.ok(&["deploy", "-f", &file(&old, "0s")]);
     let route = fleet.hosts[0].state.join("routes/shop/web/current");
-    let (mut seen, mut answered) = (Vec::new(), Vec::new());
+    let (mut seen, mut after_end, mut answered) = (Vec::new(), Vec::new(), Vec::new());
     let (mut died, mut told) = (Vec::new(), Vec::new());
     let (mut sent, mut lost) = (0, 0);
     for _ in 0..rounds.of(20, 4) {
         let one = round(&fleet, &file(&new, "25s"), &route).await;
         seen.push(one.route);
+        after_end.push(one.after_end);
         answered.push(one.answer);
         died.push(one.died);
         told.push(one.told);
@@ -74,6 +77,15 @@ pub(crate) async fn measure(rounds: Rounds) -> Vec<Row> {
         },
         Row {
             figure: "reflex",
+            what: "candidate's process gone → route on the incumbent",
+            unit: "ms",
+            measured: Spread::milliseconds(&after_end),
+            beside: None,
+            limit: Limit::AtMost(LIMIT),
+            notes: Vec::new(),
+        },
+        Row {
+            figure: "reflex",
             what: "candidate killed → first answer by the old version",
             unit: "ms",
             measured: Spread::milliseconds(&answered),
@@ -86,6 +98,8 @@ pub(crate) async fn measure(rounds: Rounds) -> Vec<Row> {
 
 struct Round {
     route: Duration,
+    /// Since the process was over, which the engine needed time for.
+    after_end: Duration,
     answer: Duration,
     died: Duration,
     told: Duration,
@@ -116,6 +130,11 @@ async fn round(fleet: &Fleet, file: &str, route: &PathBuf) -> Round {
 
     let docker = fleet.engine.client();
     let candidate = candidate(fleet).await;
+    let about = docker
+        .inspect_container(&candidate, None::<InspectContainerOptions>)
+        .await
+        .unwrap();
+    let process = about.state.and_then(|state| state.pid).unwrap();
     let mut deaths = docker.events(Some(
         EventsOptionsBuilder::default()
             .since(&agent_log::now().as_secs().to_string())
@@ -129,8 +148,12 @@ async fn round(fleet: &Fleet, file: &str, route: &PathBuf) -> Round {
     let killing =
         tokio::spawn(async move { docker.kill_container(&candidate, Some(kill)).await.unwrap() });
     let mut looks = tokio::time::interval(LOOK);
+    let mut ended = None;
     let back = loop {
         looks.tick().await;
+        if ended.is_none() && is_over(process) {
+            ended = Some(begun.elapsed());
+        }
         if std::fs::read_link(route).is_ok_and(|now| now == home) {
             break begun.elapsed();
         }
@@ -146,11 +169,11 @@ async fn round(fleet: &Fleet, file: &str, route: &PathBuf) -> Round {
     .await;
     let tally = load.stop().await;
     let first = tally.started + tally.versions["1"].first;
-    let ended = tokio::task::spawn_blocking(move || deploy.wait())
+    let deployed = tokio::task::spawn_blocking(move || deploy.wait())
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(ended.code(), Some(3), "the deploy ended otherwise");
+    assert_eq!(deployed.code(), Some(3), "the deploy ended otherwise");
     let told = log.when("Sickened").unwrap().saturating_sub(begun_wall);
     let died = loop {
         let death = deaths.next().await.unwrap().unwrap();
@@ -161,12 +184,23 @@ async fn round(fleet: &Fleet, file: &str, route: &PathBuf) -> Round {
     };
     Round {
         route: back,
+        // Seen in the same look as the route, or before.
+        after_end: back.saturating_sub(ended.unwrap_or(back)),
         answer: first.saturating_duration_since(begun),
         died,
         told,
         sent: tally.sent_in_all(),
         lost: tally.failed_in_all(),
     }
+}
+
+/// Whether a process has ended: nobody may have waited for it yet.
+fn is_over(process: i64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.trim_start().chars().next());
+    matches!(state, None | Some('Z' | 'X'))
 }
 
 /// The running container of the newest revision.

@@ -10,8 +10,8 @@ use crate::Rounds;
 use crate::spread::Spread;
 use crate::table::{Limit, Row};
 
-/// A transition is one sync, and may cost as much again for all else.
-const LIMIT: f64 = 2.0;
+/// A transition is two syncs (sled's own, which is not enough, and ours of its file) and the way to its one writer.
+const LIMIT: f64 = 3.0;
 const WARM_UP: usize = 100;
 const BYTES: usize = 1024;
 /// Who write at once, and how much each.

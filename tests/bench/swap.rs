@@ -3,7 +3,6 @@
 //! From the moment before `cutover deploy` is started to the agent's fact `RouteProved`: nginx was seen, by a request
 //! of the agent's own through the real listener, to send requests to the new version.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use cutover_tests::fleet::Fleet;
@@ -34,7 +33,7 @@ pub(crate) async fn measure(rounds: Rounds) -> Vec<Row> {
     };
     let version = |round: usize| if round.is_multiple_of(2) { "1" } else { "2" };
     fleet.ok(&["deploy", "-f", &file(0)]);
-    let mut bare = Bare::begin(&fleet, host, replica(&fleet).await).await;
+    let mut bare = Bare::begin(&fleet, host).await;
     // A pair that does not count: pages are read, connections made.
     fleet.ok(&["deploy", "-f", &file(1)]);
     bare.swap(&images[1], version(1)).await;
@@ -61,22 +60,6 @@ pub(crate) async fn measure(rounds: Rounds) -> Vec<Row> {
         limit: Limit::Times(LIMIT),
         notes: vec![steps.said()],
     }]
-}
-
-/// An address of the service's, on the agent's network.
-async fn replica(fleet: &Fleet) -> Ipv4Addr {
-    let docker = fleet.engine.client();
-    let options = None::<bollard::query_parameters::ListContainersOptions>;
-    let containers = docker.list_containers(options).await.unwrap();
-    let networks = containers
-        .into_iter()
-        .filter_map(|container| container.network_settings?.networks);
-    let mut addresses = networks
-        .flat_map(std::collections::HashMap::into_values)
-        .filter_map(|endpoint| endpoint.ip_address?.parse().ok());
-    addresses
-        .next()
-        .expect("the service runs on the agent's network")
 }
 
 /// When each fact came, since the deploy was submitted.
