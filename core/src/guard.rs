@@ -50,6 +50,8 @@ guards! {
     EndOfThisLife,
     /// An answer counts only for the action that is wanted (P2).
     AnswerToWanted,
+    /// nginx is shown to follow only the route that is wanted (P12).
+    ProveWhatIsWanted,
     /// The route changes before anything is started or stopped (P1, P2).
     FlipBeforeAct,
     /// The incumbent stops only when its connections ended or their time did (P2).

@@ -185,9 +185,10 @@ impl Berth {
             .is_none_or(|(side, slot)| self.healthy(side, slot))
     }
 
-    /// The candidate is healthy, and that is known of now.
+    /// The candidate is healthy and has its requests, and that is known of now.
     fn well(&self, swap: &Swap) -> bool {
-        self.sight.looked && self.sight.engine_lost.is_none() && self.candidate_healthy(swap)
+        let known = self.sight.looked && self.sight.engine_lost.is_none();
+        known && self.route == self.cut_route(swap) && self.candidate_healthy(swap)
     }
 
     /// Nothing of the candidate answers requests, as far as was looked.

@@ -93,7 +93,7 @@ impl Berth {
         self.route.reaches(slot) || word
     }
 
-    fn cut_route(&self, swap: &Swap) -> Route {
+    pub(super) fn cut_route(&self, swap: &Swap) -> Route {
         let Some((side, slot)) = swap.candidate() else {
             return Route::Nobody;
         };
@@ -184,7 +184,12 @@ impl Berth {
                     revision: side.revision,
                     through_listener: swap.phase == Phase::Checking,
                 }),
-            Phase::Cutting | Phase::Cooling => prove,
+            Phase::Cutting
+                if guard(Guard::ProveWhatIsWanted, self.route == self.cut_route(swap)) =>
+            {
+                prove
+            }
+            Phase::Cooling => prove,
             Phase::Returning if self.route == self.home() => prove,
             Phase::Stopping | Phase::Parking => incumbent.map(|settled| Action::Stop {
                 slot: settled.slot,
@@ -201,6 +206,7 @@ impl Berth {
             Phase::Proving
             | Phase::Prepared
             | Phase::Serving
+            | Phase::Cutting
             | Phase::Draining
             | Phase::Emptying
             | Phase::Returning => None,

@@ -193,12 +193,11 @@ impl World {
         let keeper = self.keeper(host, service)?;
         if keeper.berth.flips_first()
             && let Some(route) = keeper.berth.want(now).flip
+            && self.flip(host, service, route)
         {
-            if self.flip(host, service, route) {
-                self.may_die(host, Fault::AgentDiesAfterFlip)?;
-                let keeper = self.keeper(host, service)?;
-                facts.extend(keeper.berth.handle(now, Event::Flipped(route)));
-            }
+            self.may_die(host, Fault::AgentDiesAfterFlip)?;
+            let keeper = self.keeper(host, service)?;
+            facts.extend(keeper.berth.handle(now, Event::Flipped(route)));
         }
         self.keeper(host, service)?.unsaved.extend(facts);
         self.save(host, service)

@@ -284,6 +284,7 @@ impl World {
             good: 0,
             passed: false,
             passed_at: 0,
+            crashed_at: 0,
             sick_at: 0,
         });
     }
@@ -368,6 +369,10 @@ impl World {
             == Some(incarnation);
         if lives {
             self.say(|| format!("h{host} s{} {key:?} exits by itself", key.0));
+            let now = self.now;
+            if let Some(container) = self.hosts[host].containers.get_mut(&key) {
+                container.crashed_at = now;
+            }
             self.end(host, key, Ender::Itself, 1, true);
         }
     }

@@ -80,6 +80,8 @@ pub(crate) struct Container {
     pub(crate) passed: bool,
     /// When it had given enough of them in this life.
     pub(crate) passed_at: u64,
+    /// When it last ended by itself, and not with its engine.
+    pub(crate) crashed_at: u64,
     /// When it was last sick or ended by itself.
     pub(crate) sick_at: u64,
 }

@@ -214,6 +214,7 @@ fn settle(world: &mut World, host: &mut Host, service: usize) {
                 good: 2,
                 passed: true,
                 passed_at: 0,
+                crashed_at: 0,
                 sick_at: 0,
             },
         );

@@ -85,7 +85,10 @@ fn candidate_is_well(world: &mut World, host: usize, service: usize, fact: &Fact
         return;
     };
     let (now, engine) = (world.now, &this.engine);
-    let well = if engine.up {
+    let routed = !candidate.side.traffic || this.fronts[service].link.reaches(candidate.slot);
+    let well = if !routed {
+        false
+    } else if engine.up {
         now < engine.up_since + 5 * S
             || (1..=candidate.side.replicas).all(|replica| {
                 let key = (service, candidate.slot, candidate.side.revision, replica);
@@ -124,6 +127,14 @@ fn reflex_has_a_cause(world: &mut World, host: usize, service: usize, why: &str)
     if cause_is_named(world, host, service, &candidate, why) {
         return;
     }
+    if why.contains("/login") {
+        let why = why.to_owned();
+        world.breach(
+            Promise::P7,
+            format!("h{host} s{service}: nothing was wrong with what was checked: {why}"),
+        );
+        return;
+    }
     let patience = world.now.saturating_sub(this.engine.down_since) > 100 * S;
     let sick = (1..=candidate.side.replicas).any(|replica| {
         this.containers
@@ -150,10 +161,15 @@ fn cause_is_named(
     why: &str,
 ) -> bool {
     let temper = world.services[service].temper(host, candidate.side.revision);
+    let crashed = (1..=candidate.side.replicas).any(|replica| {
+        let key = (service, candidate.slot, candidate.side.revision, replica);
+        let found = world.hosts[host].containers.get(&key);
+        found.is_none_or(|one| one.crashed_at > 0 && one.crashed_at + 10 * S > world.now)
+    });
     let proxy = [Fault::NginxDown, Fault::NginxStuck, Fault::FlipFails];
     // Leases are looked at by themselves: one that is over may be renewed before this is durable.
     why.contains("lease")
-        || (why.contains("/login") && matches!(temper, Temper::BadSmoke | Temper::FlakySmoke))
+        || (why.contains("/login") && (temper != Temper::Good || crashed))
         || (why.contains("did not follow") && proxy.iter().any(|fault| world.faults.has(*fault)))
         || why.contains("for good")
         || why.contains("stayed away")
