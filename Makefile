@@ -83,6 +83,6 @@ mutants: cargo ## Remove each named guard of the machines in turn; some world mu
 
 bench: cargo ## Measure every figure against its limit and its peer (root); ONLY=swap one of them, QUICK=1 in a hurry
 	@tests/setup
-	@# What is measured is what is shipped; `bench` finds the programs beside itself.
-	cargo build --release --workspace
-	cargo run --quiet --release -p cutover-tests --bin bench -- $(ONLY) $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
+	@# What is measured is what is shipped; `bench` finds the programs beside itself. The first build takes some minutes.
+	cargo build --profile dist -p cutover-agent -p cutover-coordinator -p cutover-cli
+	cargo run --quiet --profile dist -p cutover-tests --bin bench -- $(ONLY) $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))

@@ -11,6 +11,15 @@ use crate::bed::{Bed, deploying, spec, until};
 
 const WEB: &str = "shop/web";
 
+/// A release that drains nothing: what is waited for here is the coordinator.
+fn hasty(tag: &str) -> v1::ServiceSpec {
+    let mut spec = spec(WEB, tag);
+    if let Some(policy) = &mut spec.policy {
+        policy.drain = 0;
+    }
+    spec
+}
+
 /// Dies once at this write, then lives; gives whether it died at all.
 async fn die_at(bed: &mut Bed, at: &str, tag: &str) -> bool {
     bed.coordinator.signal(nix::sys::signal::Signal::SIGTERM);
@@ -18,7 +27,7 @@ async fn die_at(bed: &mut Bed, at: &str, tag: &str) -> bool {
     bed.coordinator
         .change(|recipe| recipe.env("CUTOVER_TEST_DIE_AT", at));
     bed.coordinator.start_again();
-    let mut request = deploying(spec(WEB, tag));
+    let mut request = deploying(hasty(tag));
     request.request_id = format!("deploy {tag}");
     // The answer may be lost with the process: the request id finds what was begun.
     let asked = request.clone();

@@ -3,15 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use cutover_core::swap::Phase;
 use cutover_tests::load::Tally;
 use cutover_tests::wait;
 
-use crate::stand::{LEASE, PATIENCE, Stand};
-use crate::table::{End, Expected, Fault, Loss, is_stop_first};
+use crate::stand::{LEASE, PATIENCE, Said, Stand};
+use crate::table::{End, Expected, Fault, Loss, strategy};
 
 /// Requests that one container may be answering at once, under this load: two slow ones a second that take a second
 /// each, and one of each other kind.
@@ -41,13 +40,7 @@ pub(crate) async fn try_it(
     let incumbent = before["revision"].as_u64().unwrap_or(0);
     let old_version = stand.answers();
     let load = stand.load();
-    let strategy = match phase {
-        _ if is_stop_first(phase) => "recreate",
-        // Elsewhere the order to serve comes with the first one, and nobody waits as prepared.
-        Phase::Prepared => "blue-green",
-        _ => "rolling",
-    };
-    let file = stand.next_version(strategy);
+    let file = stand.next_version(strategy(phase));
     let new_version = format!("v{}", stand.versions);
     prepare(stand, phase, fault);
     let mut deploy = stand.begin(&["deploy", "-f", &file]);
@@ -109,7 +102,7 @@ fn prepare(stand: &Stand, phase: Phase, fault: Fault) {
 }
 
 /// Somebody takes the rollout back while the candidate serves.
-async fn send_back(stand: &Stand, phase: Phase) -> Result<Child, String> {
+async fn send_back(stand: &Stand, phase: Phase) -> Result<Said, String> {
     stand.held(Phase::Serving).await?;
     let (_, listed, said) = stand.fleet.run(&["rollout", "ls", "--open", "-o", "json"]);
     let listed: serde_json::Value =
@@ -196,16 +189,13 @@ async fn pause(time: Duration) {
 }
 
 /// The exit code of a `cutover` in the background, and what it said.
-async fn ended(child: &mut Child) -> Result<(i32, String), String> {
+async fn ended(Said(child): &mut Said) -> Result<(i32, String), String> {
     let waited = wait::try_until(PATIENCE, "cutover to end", async || {
         child.try_wait().ok().flatten()
     });
     let status = match waited.await {
         Ok(status) => status,
-        Err(timed_out) => {
-            let _ = child.kill();
-            return Err(timed_out.to_string());
-        }
+        Err(timed_out) => return Err(timed_out.to_string()),
     };
     let mut said = String::new();
     for pipe in [

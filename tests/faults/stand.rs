@@ -80,10 +80,10 @@ impl Stand {
     }
 
     /// `cutover` with these words, in the background.
-    pub(crate) fn begin(&self, words: &[&str]) -> Child {
+    pub(crate) fn begin(&self, words: &[&str]) -> Said {
         let mut command = self.fleet.cutover(words);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().expect("the cutover program starts")
+        Said(command.spawn().expect("the cutover program starts"))
     }
 
     /// Tells the agent that a swap shall stay in this phase.
@@ -199,6 +199,16 @@ impl Stand {
             .chain([&service["revision"]])
             .filter_map(serde_json::Value::as_u64)
             .collect()
+    }
+}
+
+/// A `cutover` that was begun; ended with this.
+pub(crate) struct Said(pub(crate) Child);
+
+impl Drop for Said {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

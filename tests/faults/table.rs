@@ -93,8 +93,20 @@ pub(crate) struct Expected {
     pub(crate) loss: Loss,
 }
 
-/// The phases that only a stop-first swap has; it is tried with one.
-pub(crate) const fn is_stop_first(phase: Phase) -> bool {
+/// With which strategy a swap comes to this phase, and stays there when it is held.
+pub(crate) fn strategy(phase: Phase) -> &'static str {
+    if is_stop_first(phase) {
+        "recreate"
+    } else if phase == Phase::Prepared {
+        // Elsewhere the order to serve comes with the first one, and nobody waits as prepared.
+        "blue-green"
+    } else {
+        "rolling"
+    }
+}
+
+/// The phases that only a stop-first swap has.
+const fn is_stop_first(phase: Phase) -> bool {
     matches!(
         phase,
         Phase::Stopping | Phase::Withdrawing | Phase::Reviving

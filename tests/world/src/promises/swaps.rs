@@ -127,7 +127,7 @@ fn reflex_has_a_cause(world: &mut World, host: usize, service: usize, why: &str)
     if cause_is_named(world, host, service, &candidate, why) {
         return;
     }
-    if why.contains("/login") {
+    if asked(why) {
         let why = why.to_owned();
         world.breach(
             Promise::P7,
@@ -152,6 +152,11 @@ fn reflex_has_a_cause(world: &mut World, host: usize, service: usize, why: &str)
     }
 }
 
+/// It was condemned by what it answered, or did not.
+fn asked(why: &str) -> bool {
+    why.contains("/login") || why.contains("probes in a row")
+}
+
 /// The sentence names a cause that this world has.
 fn cause_is_named(
     world: &World,
@@ -169,7 +174,7 @@ fn cause_is_named(
     let proxy = [Fault::NginxDown, Fault::NginxStuck, Fault::FlipFails];
     // Leases are looked at by themselves: one that is over may be renewed before this is durable.
     why.contains("lease")
-        || (why.contains("/login") && (temper != Temper::Good || crashed))
+        || (asked(why) && (temper != Temper::Good || crashed))
         || (why.contains("did not follow") && proxy.iter().any(|fault| world.faults.has(*fault)))
         || why.contains("for good")
         || why.contains("stayed away")
