@@ -25,6 +25,7 @@ mod reflex;
 mod spread;
 mod store;
 mod swap;
+mod switch;
 mod table;
 mod web;
 
@@ -34,8 +35,8 @@ use std::process::ExitCode;
 use table::Row;
 
 /// In the order in which they are taken: what takes long comes last.
-const FIGURES: [&str; 7] = [
-    "swap", "reflex", "release", "idle", "fleet", "store", "lossless",
+const FIGURES: [&str; 8] = [
+    "switch", "swap", "reflex", "release", "idle", "fleet", "store", "lossless",
 ];
 
 /// What was asked for.
@@ -98,6 +99,7 @@ async fn run(wish: &Wish) -> ExitCode {
         }
         eprintln!("bench: {figure} …");
         let taken = match figure {
+            "switch" => switch::measure(rounds).await,
             "swap" => swap::measure(rounds).await,
             "reflex" => reflex::measure(rounds).await,
             "release" => bad_release::measure(rounds).await,

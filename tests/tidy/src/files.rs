@@ -124,14 +124,10 @@ fn opens(text: &str) -> bool {
 }
 
 /// Longer than they should be, and one idea all the same.
-const MAY_BE_LONG: [Except; 3] = [
+const MAY_BE_LONG: [Except; 2] = [
     Except {
         path: "tests/link_session.rs",
         why: "one timeline after the other",
-    },
-    Except {
-        path: "tests/world/src/agent.rs",
-        why: "one actor of the simulated world",
     },
     Except {
         path: "tests/world/src/coordinator.rs",

@@ -62,6 +62,8 @@ pub(crate) struct Memory {
     sessions: BTreeMap<usize, u64>,
     pub(crate) reports: BTreeMap<(usize, usize), Report>,
     clocks: BTreeMap<usize, Moment>,
+    /// When each host's newest report of a service was heard.
+    pub(crate) told_at: BTreeMap<(usize, usize), u64>,
 }
 
 /// One rollout that still speaks.
@@ -447,6 +449,7 @@ impl World {
 
     fn reported(&mut self, host: usize, service: usize, report: Report) -> Alive {
         self.note_epoch(host, service, &report);
+        let now = self.now;
         let memory = self.memory()?;
         let old = memory
             .reports
@@ -454,6 +457,7 @@ impl World {
             .is_some_and(|known| known.stamp > report.stamp);
         if !old {
             memory.reports.insert((host, service), report.clone());
+            memory.told_at.insert((host, service), now);
         }
         for id in self.ids() {
             if self.coordinator.store.rollouts[id].service == service {

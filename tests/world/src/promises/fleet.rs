@@ -1,5 +1,6 @@
 //! P6, P9 and P12: how many hosts change at once, and what a rollout says of them.
 
+use cutover_core::HostId;
 use cutover_core::rollout::{Fact as RolloutFact, Fate, Outcome, Stamped as RolloutStamped};
 use cutover_core::spec::CommitRule;
 use cutover_core::swap::Phase;
@@ -127,6 +128,35 @@ pub(crate) fn after_deciding(world: &mut World, id: usize, facts: &[RolloutStamp
         if let RolloutFact::Closed(outcome) = stamped.fact {
             outcome_is_true(world, id, outcome);
         }
+        if stamped.fact == RolloutFact::BarrierPassed {
+            barrier_is_fresh(world, id);
+        }
+    }
+}
+
+/// P7: the barrier is passed only on reports renewed within the last third of a lease.
+fn barrier_is_fresh(world: &mut World, id: usize) {
+    let saved = &world.coordinator.store.rollouts[id];
+    let Some(memory) = &world.coordinator.memory else {
+        return;
+    };
+    let fell = |host: &HostId| {
+        let mut facts = saved.facts.iter();
+        facts.any(
+            |stamped| matches!(&stamped.fact, RolloutFact::Fell { host: name, .. } if name == host),
+        )
+    };
+    let stale = saved.plan.hosts.iter().find(|plan| {
+        let told = memory.told_at.get(&(index(&plan.host), saved.service));
+        let age = told.map_or(u64::MAX, |told| world.now - told);
+        age > LEASE / 3 && !fell(&plan.host)
+    });
+    if let Some(stale) = stale {
+        let what = format!(
+            "r{id} passes its barrier on an old report of {}",
+            stale.host
+        );
+        world.breach(Promise::P7, what);
     }
 }
 
