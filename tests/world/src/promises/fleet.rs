@@ -125,12 +125,48 @@ pub(crate) fn after_deciding(world: &mut World, id: usize, facts: &[RolloutStamp
         world
             .tally
             .count("rollout facts", map::rollout_fact(&stamped.fact));
+        if matches!(
+            stamped.fact,
+            RolloutFact::RollbackDecided { asked: false, .. } | RolloutFact::Superseded
+        ) {
+            has_a_reason(world, id, &stamped.fact);
+        }
         if let RolloutFact::Closed(outcome) = stamped.fact {
             outcome_is_true(world, id, outcome);
         }
-        if stamped.fact == RolloutFact::BarrierPassed {
+        // With a full disk it becomes durable long after it was decided.
+        let age = world.coordinator.clock(world.now).since(stamped.at);
+        let fresh = age < std::time::Duration::from_millis(100);
+        if stamped.fact == RolloutFact::BarrierPassed && fresh {
             barrier_is_fresh(world, id);
         }
+    }
+}
+
+/// P9, P12: a rollout goes back for hosts that fell before their commit was decided, and falls silent when it is closed.
+fn has_a_reason(world: &mut World, id: usize, fact: &RolloutFact) {
+    let facts = &world.coordinator.store.rollouts[id].facts;
+    let decided = |host: &HostId| {
+        let mut facts = facts.iter();
+        facts.any(|stamped| matches!(&stamped.fact, RolloutFact::CommitDecided { hosts } if hosts.contains(host)))
+    };
+    let fell = facts
+        .iter()
+        .any(|stamped| matches!(&stamped.fact, RolloutFact::Fell { host, .. } if !decided(host)));
+    let closed = facts
+        .iter()
+        .any(|stamped| matches!(stamped.fact, RolloutFact::Closed(_)));
+    let any = facts
+        .iter()
+        .any(|stamped| matches!(stamped.fact, RolloutFact::Fell { .. }));
+    if *fact == RolloutFact::Superseded && !closed {
+        world.breach(
+            Promise::P9,
+            format!("r{id} falls silent before it is closed"),
+        );
+    } else if *fact != RolloutFact::Superseded && any && !fell {
+        let what = format!("r{id} goes back for hosts that fell after their commit was decided");
+        world.breach(Promise::P12, what);
     }
 }
 

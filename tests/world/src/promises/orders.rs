@@ -2,7 +2,7 @@
 
 use cutover_core::rollout::Fact as RolloutFact;
 use cutover_core::spec::Order;
-use cutover_core::swap::{Fact, Phase, SwapOrder};
+use cutover_core::swap::{Fact, Phase, SwapOrder, Target};
 use cutover_core::{Generation, HostId};
 
 use crate::promises::Promise;
@@ -11,6 +11,7 @@ use crate::world::{S, World};
 
 /// P3: an order that leaves is in the store.
 pub(crate) fn before_order(world: &mut World, id: usize, host: &HostId, order: &SwapOrder) {
+    may_be_said(world, id, host, order);
     let facts = &world.coordinator.store.rollouts[id].facts;
     let last = facts.iter().rev().find_map(|stamped| match &stamped.fact {
         RolloutFact::Ordered {
@@ -29,6 +30,35 @@ pub(crate) fn before_order(world: &mut World, id: usize, host: &HostId, order: &
                 order.generation, order.target
             ),
         );
+    }
+}
+
+/// P9, P12: a superseded rollout is silent, and what is decided is not taken back by its own order.
+fn may_be_said(world: &mut World, id: usize, host: &HostId, order: &SwapOrder) {
+    let facts = &world.coordinator.store.rollouts[id].facts;
+    let superseded = facts
+        .iter()
+        .any(|stamped| stamped.fact == RolloutFact::Superseded);
+    let mut ordered = None;
+    let mut decided = None;
+    for stamped in facts {
+        match &stamped.fact {
+            RolloutFact::Ordered {
+                host: name,
+                generation,
+                ..
+            } if name == host => ordered = Some(*generation),
+            RolloutFact::CommitDecided { hosts } if hosts.contains(host) => decided = ordered,
+            _ => {}
+        }
+    }
+    let (generation, target) = (order.generation, order.target);
+    if superseded {
+        let what = format!("r{id} orders {host} {generation} {target}, but is superseded");
+        world.breach(Promise::P9, what);
+    } else if decided == Some(generation) && target == Target::Reverted {
+        let what = format!("r{id} takes {host} {generation} back, whose commit is decided");
+        world.breach(Promise::P12, what);
     }
 }
 
