@@ -47,7 +47,7 @@ impl World {
             Action::Fetch { .. } => (20, 300),
             Action::Make { .. } => (20, 100),
             Action::Start { .. } => (20, 150),
-            Action::Smoke { .. } => (3, 40),
+            Action::Smoke { .. } => (3, 1_500),
             Action::Prove(_) => (2, 30),
             Action::Halt { .. } | Action::Stop { .. } => (5, 500),
             Action::Remove { .. } => (10, 80),
