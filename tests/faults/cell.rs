@@ -241,7 +241,9 @@ fn how_it_ended(
     aborted: bool,
     said: &str,
 ) -> Option<String> {
+    let owes = expected.may_owe && code == 9 && said.contains("owing");
     let right = match (end, aborted) {
+        (End::Forward, _) if owes => true,
         (End::Forward, _) => code == 0,
         (End::Back, true) => code == 4,
         (End::Back, false) => code == 3,

@@ -91,6 +91,9 @@ pub(crate) enum Loss {
 pub(crate) struct Expected {
     pub(crate) end: End,
     pub(crate) loss: Loss,
+    /// The rollout may be closed before the host is back: its commit was decided, and it was away
+    /// for longer than a lease. It converges, and the exit code says so.
+    pub(crate) may_owe: bool,
 }
 
 /// With which strategy a swap comes to this phase, and stays there when it is held.
@@ -146,6 +149,8 @@ pub(crate) fn expected(phase: Phase, fault: Fault) -> Option<Expected> {
     Some(Expected {
         end: end(phase, fault),
         loss: loss(phase, fault),
+        may_owe: fault == Fault::CoordinatorGone
+            && matches!(phase, Phase::Cooling | Phase::Draining | Phase::Parking),
     })
 }
 
