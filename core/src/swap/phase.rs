@@ -249,7 +249,6 @@ impl Phase {
 }
 
 impl Swap {
-    /// The first phase of the way back from here.
     /// The share that the target asks for.
     pub(super) fn weight_wanted(&self) -> Weight {
         match self.target {
@@ -258,6 +257,7 @@ impl Swap {
         }
     }
 
+    /// The first phase of the way back from here.
     fn way_back(&self) -> Phase {
         let makes_room = self.stop_first() && self.phase > Phase::Prepared || self.stopped;
         if makes_room && self.plan.kind.incumbent().is_some() {
