@@ -123,25 +123,9 @@ fn opens(text: &str) -> bool {
         .is_some_and(|line| line.split_whitespace().count() >= 3)
 }
 
-/// Longer than they should be, and one idea all the same.
-const MAY_BE_LONG: [Except; 2] = [
-    Except {
-        path: "tests/link_session.rs",
-        why: "one timeline after the other",
-    },
-    Except {
-        path: "tests/world/src/coordinator.rs",
-        why: "one actor of the simulated world",
-    },
-];
-
 /// Files that are too long.
 #[must_use]
 pub fn too_long(tree: &Tree) -> Vec<Finding> {
-    except(over_limit(tree), &MAY_BE_LONG, "the limit on lines")
-}
-
-fn over_limit(tree: &Tree) -> Vec<Finding> {
     longer_than(tree, TOO_LONG)
         .map(|(path, lines)| {
             let what =
@@ -237,8 +221,8 @@ mod tests {
     #[test]
     fn a_file_has_an_end() {
         let lines = |count: usize| "x\n".repeat(count);
-        assert_eq!(over_limit(&one("a.rs", &lines(TOO_LONG))), []);
-        assert_eq!(over_limit(&one("a.rs", &lines(TOO_LONG + 1))).len(), 1);
+        assert_eq!(too_long(&one("a.rs", &lines(TOO_LONG))), []);
+        assert_eq!(too_long(&one("a.rs", &lines(TOO_LONG + 1))).len(), 1);
         let tree = one("a.rs", &lines(LONG + 1));
         assert_eq!(
             longer_than(&tree, LONG).collect::<Vec<_>>(),
