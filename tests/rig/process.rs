@@ -311,6 +311,22 @@ pub fn built(name: &str) -> PathBuf {
         })
 }
 
+/// The folder that cargo builds into, whoever made it.
+///
+/// # Panics
+/// When this program is not where cargo puts programs.
+#[must_use]
+pub fn target() -> PathBuf {
+    let program = std::env::current_exe().expect("a running program has a path");
+    // TARGET/debug/deps/test-0123, or TARGET/debug/demo
+    let mut folders = program.ancestors().skip(1);
+    let profile = folders.find(|folder| !folder.ends_with("deps"));
+    let target = profile.and_then(Path::parent);
+    target
+        .unwrap_or_else(|| panic!("{} is in no target folder", program.display()))
+        .to_owned()
+}
+
 /// Servers are often not in the PATH of whoever runs tests.
 fn found(program: &OsStr) -> OsString {
     if Path::new(program).components().count() > 1 {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::process::{Daemon, Recipe};
+use crate::process::{self, Daemon, Recipe};
 use crate::scratch::Scratch;
 use crate::wait;
 
@@ -51,12 +51,7 @@ pub fn app_path() -> PathBuf {
     if let Some(built) = env::var_os("CUTOVER_TEST_APP") {
         return built.into();
     }
-    let test = env::current_exe().expect("a running program has a path");
-    // target/debug/deps/test-0123 → target/testapp
-    let target = test
-        .ancestors()
-        .find(|path| path.join("CACHEDIR.TAG").exists())
-        .unwrap_or_else(|| panic!("no target folder above {}", test.display()));
+    let target = process::target();
     let folder = target.join("testapp");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
