@@ -86,7 +86,9 @@ impl Engine {
         let scratch = Scratch::new("docker");
         let routes = routes();
         let net = Claim::of("docker-net", 100..=227, |second| {
-            !routes.iter().any(|route| route.meets(second))
+            !routes
+                .iter()
+                .any(|route| route.meets(Ipv4Addr::new(10, second, 0, 0), 0xffff_0000))
         });
         let cleanup = reaper::at_the_end(&cleanup(&scratch, net.number, options));
         prepare_cgroups();
@@ -187,9 +189,14 @@ impl Engine {
     pub fn free_subnet(&self) -> Subnet {
         // Of an engine that is not ours we know no range; 10.99 is outside of those that ours use.
         let second = self.ours.as_ref().map_or(99, |ours| ours.net.number);
+        let routes = routes();
         Subnet {
             second,
-            third: Claim::of("docker-subnet", 1..=127, |_| true),
+            // What an engine that isn't ours has left behind, nobody else removes.
+            third: Claim::of("docker-subnet", 1..=127, |third| {
+                let subnet = Ipv4Addr::new(10, second, third, 0);
+                !routes.iter().any(|route| route.meets(subnet, 0xffff_ff00))
+            }),
         }
     }
 
@@ -282,11 +289,10 @@ struct Route {
 }
 
 impl Route {
-    /// Whether it has an address in common with 10.`second`.0.0/16. A default route meets nothing.
-    fn meets(&self, second: u8) -> bool {
-        let ours = u32::from(Ipv4Addr::new(10, second, 0, 0));
-        let common = self.mask & 0xffff_0000;
-        self.mask != 0 && self.network & common == ours & common
+    /// Whether it has an address in common with this network. A default route meets nothing.
+    fn meets(&self, network: Ipv4Addr, mask: u32) -> bool {
+        let common = self.mask & mask;
+        self.mask != 0 && self.network & common == u32::from(network) & common
     }
 }
 

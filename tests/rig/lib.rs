@@ -11,6 +11,7 @@
 
 use std::io::Write as _;
 
+pub mod bed;
 pub mod engine;
 pub mod engine_proxy;
 pub mod fleet;
