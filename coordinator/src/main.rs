@@ -131,7 +131,11 @@ fn restore(file: &std::path::Path, place: &Place) -> anyhow::Result<ExitCode> {
 fn doctor(output: &str, place: &Place) -> anyhow::Result<ExitCode> {
     let config = place.config()?;
     let probe = Probe::own("store-probe").context("finding this program's file")?;
-    let found = cutover_coordinator::doctor::examine(&config, &probe);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let found = runtime.block_on(cutover_coordinator::doctor::examine(&config, &probe));
     let text = if output == "json" {
         serde_json::to_string(&found)?
     } else {
