@@ -17,6 +17,7 @@ pub mod local;
 pub mod metrics;
 pub mod pki;
 pub mod planner;
+pub mod reached;
 pub mod roster;
 pub mod run;
 pub mod store;
