@@ -5,11 +5,14 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
+    clippy::print_stdout,
     missing_docs,
     unreachable_pub,
     reason = "a test's panic is its report"
 )]
 
+#[path = "adapter_traffic/admin.rs"]
+mod admin;
 #[path = "adapter_traffic/bed.rs"]
 mod bed;
 #[path = "adapter_traffic/bridge.rs"]

@@ -26,7 +26,10 @@ pub struct Cli {
 pub enum Verb {
     /// Run the agent; systemd does this.
     Run,
-    /// Make this machine a host of a coordinator. A second time changes nothing.
+    /// Make this machine a host of a coordinator, and start the agent. A second time changes nothing.
+    ///
+    /// The agent is started where systemd runs the machine and the configuration is the usual one;
+    /// elsewhere the command that starts it is said.
     Enroll {
         /// The coordinator's enrolment listener, HOST:7444.
         #[arg(long, value_name = "HOST:PORT")]
@@ -40,6 +43,9 @@ pub enum Verb {
         /// A label, KEY=VALUE; may be given again. The token's labels win.
         #[arg(long = "label", value_name = "KEY=VALUE")]
         labels: Vec<String>,
+        /// Do not start the agent.
+        #[arg(long)]
+        no_start: bool,
     },
     /// Where every service stands on this host. Works without a coordinator.
     Status {

@@ -8,15 +8,17 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser as _;
 use cutover_agent::args::{Cli, Verb};
-use cutover_agent::config::Config;
+use cutover_agent::config::{self, Config};
 use cutover_agent::enroll::{self, Enrolled, Wish};
 use cutover_agent::{doctor, local, run};
 use cutover_core::{HostId, ServiceId};
 use cutover_daemon::service::EXIT_CONFIG;
+use cutover_daemon::unit::{self, Started};
 use cutover_daemon::{clock, findings, logging};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let usual_file = cli.config == Path::new(config::PATH);
     let mut config = match Config::read(&cli.config) {
         Ok(config) => config,
         Err(error) => {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     if let Some(state_dir) = cli.state_dir {
         config.state_dir = state_dir;
     }
+    let usual = usual_file && config.state_dir == Config::default().state_dir;
     // Fails only when a provider is there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -39,7 +42,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(act(cli.verb, &config)) {
+    match runtime.block_on(act(cli.verb, &config, usual)) {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
@@ -48,7 +51,8 @@ fn main() -> ExitCode {
     }
 }
 
-async fn act(verb: Verb, config: &Config) -> Result<ExitCode> {
+/// `usual`: it is the configuration that the unit's agent has.
+async fn act(verb: Verb, config: &Config, usual: bool) -> Result<ExitCode> {
     match verb {
         Verb::Run => {
             logging::init();
@@ -66,7 +70,12 @@ async fn act(verb: Verb, config: &Config) -> Result<ExitCode> {
             token_file,
             host,
             labels,
-        } => enroll(config, &coordinator, &token_file, host, &labels).await,
+            no_start,
+        } => {
+            let enrolled = enroll(config, &coordinator, &token_file, host, &labels).await?;
+            told(&enrolled, usual && !no_start).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Status { output } => {
             let status = local::ask_status(&config.local_socket()).await?;
             if output == "json" {
@@ -130,7 +139,7 @@ async fn enroll(
     token_file: &Path,
     host: Option<String>,
     labels: &[String],
-) -> Result<ExitCode> {
+) -> Result<Enrolled> {
     let token = if token_file == Path::new("-") {
         let mut text = String::new();
         std::io::stdin()
@@ -167,18 +176,34 @@ async fn enroll(
         labels: map,
     };
     run::make_membership_folder(config)?;
-    let enrolled = enroll::enroll(&config.membership_dir(), wish).await?;
-    match enrolled {
-        Enrolled::New(membership) => say(&format!(
-            "enrolled as {}; start it with: systemctl enable --now cutover-agent",
-            membership.host()
-        ))?,
-        Enrolled::Already(membership) => say(&format!(
-            "already enrolled as {}; unchanged",
-            membership.host()
-        ))?,
+    Ok(enroll::enroll(&config.membership_dir(), wish).await?)
+}
+
+/// Says what came of it, and starts the agent if that is wished and systemd can.
+async fn told(enrolled: &Enrolled, start: bool) -> Result<()> {
+    let already = match enrolled {
+        Enrolled::New(membership) => {
+            say(&format!("enrolled as {}", membership.host()))?;
+            false
+        }
+        Enrolled::Already(membership) => {
+            let host = membership.host();
+            say(&format!("already enrolled as {host}; unchanged"))?;
+            true
+        }
+    };
+    let started = if start {
+        unit::start_here(unit::AGENT).await?
+    } else {
+        None
+    };
+    match started {
+        Some(Started::Now) => {
+            say("cutover-agent is started; `cutover-agent doctor` says what this host lacks")
+        }
+        None if !already => say("start it with: systemctl enable --now cutover-agent"),
+        Some(Started::Before) | None => Ok(()),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The service of this name; a bare SERVICE must be unique here.

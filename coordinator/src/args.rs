@@ -1,7 +1,7 @@
 //! What is typed; a man page is made from it, too.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -16,10 +16,20 @@ pub struct Cli {
     pub command: Command,
 }
 
+const INIT: &str = "\
+Examples:
+  sudo cutover-coordinator init --address deploy.example.com
+  sudo cutover-coordinator init --local                          coordinator and host on this machine";
+
 /// What to do
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make the CA, the coordinator's certificate and the first operator, once
+    /// Make the CA, the coordinator's certificate and the first operator, once; start the coordinator
+    ///
+    /// It is started where systemd runs the machine and the configuration is the usual one; elsewhere
+    /// the command that starts it is said. With --local this machine becomes a host, too: everything
+    /// on one machine, in one command. Run again, --local goes on where it stopped.
+    #[command(after_help = INIT)]
     Init(InitArgs),
     /// Run the coordinator
     Run(Place),
@@ -83,8 +93,19 @@ pub struct Place {
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// How hosts and operators reach this machine: DNS names or IP addresses, the first one being told to them
-    #[arg(long, value_name = "HOST", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        value_name = "HOST",
+        value_delimiter = ',',
+        required_unless_present = "local"
+    )]
     pub address: Vec<String>,
+    /// Make this machine a host as well, start both services, and wait until the host is ready (root, systemd)
+    #[arg(long, conflicts_with_all = ["no_start", "config", "state_dir", "listen", "port", "enrolment_port", "http_port"])]
+    pub local: bool,
+    /// Do not start the coordinator
+    #[arg(long)]
+    pub no_start: bool,
     /// The first operator's name
     #[arg(long, default_value = "admin")]
     pub operator: String,
@@ -100,6 +121,20 @@ pub struct InitArgs {
 }
 
 impl Place {
+    /// Whether `config` is what the unit's coordinator has.
+    #[must_use]
+    pub fn is_usual(&self, config: &Config) -> bool {
+        let typed = self.listen.is_some()
+            || self.port.is_some()
+            || self.enrolment_port.is_some()
+            || self.http_port.is_some();
+        let file = self
+            .config
+            .as_deref()
+            .is_none_or(|file| file == Path::new(config::PATH));
+        file && !typed && config.state_dir == Config::default().state_dir
+    }
+
     /// The configuration, with what was typed winning over the file.
     ///
     /// # Errors
@@ -115,5 +150,52 @@ impl Place {
         config.enrolment_port = self.enrolment_port.unwrap_or(config.enrolment_port);
         config.http_port = self.http_port.unwrap_or(config.http_port);
         Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn init(words: &[&str]) -> Result<InitArgs, clap::Error> {
+        let line = ["cutover-coordinator", "init"].iter().chain(words);
+        let Command::Init(args) = Cli::try_parse_from(line)?.command else {
+            panic!("it is no init");
+        };
+        Ok(args)
+    }
+
+    #[test]
+    fn one_machine_needs_no_address_and_takes_its_configuration_from_the_file_alone() {
+        assert!(init(&[]).is_err());
+        assert!(init(&["--local"]).is_ok_and(|args| args.local && args.address.is_empty()));
+        assert!(init(&["--local", "--address", "a,b"]).is_ok_and(|args| args.address.len() == 2));
+        for other in [
+            &["--port", "1"][..],
+            &["--state-dir", "/x"],
+            &["--no-start"],
+        ] {
+            let words: Vec<&str> = ["--local"].iter().chain(other).copied().collect();
+            assert!(init(&words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_unit_reads_the_usual_file_and_nothing_that_is_typed() {
+        let usual = |words: &[&str], config: &Config| {
+            let words: Vec<&str> = ["--address", "a"].iter().chain(words).copied().collect();
+            let args = init(&words).expect("they can be read");
+            args.place.is_usual(config)
+        };
+        let config = Config::default();
+        assert!(usual(&[], &config));
+        assert!(usual(&["--config", config::PATH], &config));
+        assert!(!usual(&["--config", "/x.toml"], &config));
+        assert!(!usual(&["--port", "7443"], &config));
+        let elsewhere = Config {
+            state_dir: "/x".into(),
+            ..config
+        };
+        assert!(!usual(&[], &elsewhere));
     }
 }

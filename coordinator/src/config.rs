@@ -128,6 +128,12 @@ impl Config {
         self.state_dir.join("pki")
     }
 
+    /// Whether `init` was here.
+    #[must_use]
+    pub fn has_ca(&self) -> bool {
+        self.pki().join("ca.pem").exists()
+    }
+
     /// Where `init` wrote how the coordinator is reached.
     #[must_use]
     pub fn addresses_file(&self) -> PathBuf {

@@ -6,7 +6,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use cutover_daemon::findings::{self, Finding};
 use cutover_daemon::logging::chain;
@@ -15,28 +15,20 @@ use crate::config::Config;
 use crate::pki::Authority;
 use crate::store::{self, Condition, Probe};
 
-/// It is renewed long before: with less left than this, that has failed for a while.
-const CERTIFICATE_WARN: Duration = Duration::from_secs(14 * 24 * 3600);
-const DAY: u64 = 24 * 3600;
-/// What `timesyncd` leaves when it has set the clock.
-const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
-/// What else keeps a clock right, by the name of its process.
-const KEEPERS: [&str; 3] = ["chronyd", "ntpd", "ntpsec"];
 /// What makes room here.
 const ROOM: &str = "free some space: with less than 16 MiB nothing is decided any more; snapshots/ keeps the newest by itself";
 
 /// Looks at everything.
-#[must_use]
-pub fn examine(config: &Config, probe: &Probe) -> Vec<Finding> {
+pub async fn examine(config: &Config, probe: &Probe) -> Vec<Finding> {
     let condition = store::examine(&config.state_dir, probe);
     let runs = matches!(condition, Condition::InUse(_));
     let mut found = addresses(config);
     found.extend(gates(config, runs));
-    found.push(certificate(config, SystemTime::now()));
+    found.extend(certificates(config, SystemTime::now()));
     found.push(of_store(condition));
     found.push(findings::room(&config.state_dir, ROOM));
     found.push(findings::open_files("cutover-coordinator"));
-    found.push(clock(Path::new("/")));
+    found.push(findings::clock(Path::new("/")).await);
     found
 }
 
@@ -96,36 +88,35 @@ fn gates(config: &Config, runs: bool) -> Vec<Finding> {
     gates.into_iter().map(one).collect()
 }
 
-fn certificate(config: &Config, now: SystemTime) -> Finding {
-    if let Err(error) = Authority::load(&config.pki()) {
-        return Finding::error(
-            chain(&error),
-            "cutover-coordinator init --address HOST; after a loss, put your copy of pki/ back",
-        );
-    }
-    let Some(life) = Authority::own_life(&config.pki()) else {
-        return Finding::ok("it has no certificate of its own yet, and makes one at its start");
+/// Of the CA, which everybody believes, and of the coordinator itself.
+fn certificates(config: &Config, now: SystemTime) -> Vec<Finding> {
+    let ca = match Authority::load(&config.pki()).and_then(|authority| authority.life()) {
+        Ok(ca) => ca,
+        Err(error) => {
+            return vec![Finding::error(
+                chain(&error),
+                "cutover-coordinator init --address HOST; after a loss, put your copy of pki/ back",
+            )];
+        }
     };
-    if now < life.from {
-        return Finding::error(
-            "its certificate begins in the future: the clock here is wrong",
-            "timedatectl set-ntp true",
-        );
-    }
-    match life.until.duration_since(now) {
-        Ok(left) if left > CERTIFICATE_WARN => Finding::ok(format!(
-            "its certificate holds for {} days",
-            left.as_secs() / DAY
-        )),
-        Ok(left) => Finding::warn(
-            format!("its certificate ends in {} days", left.as_secs() / DAY),
-            "systemctl restart cutover-coordinator (it renews at its start, too)",
+    let own = match Authority::own_life(&config.pki()) {
+        Some(own) => findings::certificate(
+            "its certificate",
+            own.from,
+            own.until,
+            now,
+            "systemctl restart cutover-coordinator (it renews at its start)",
         ),
-        Err(_) => Finding::error(
-            "its certificate has expired, or the clock here is wrong",
-            "timedatectl set-ntp true; then systemctl restart cutover-coordinator",
-        ),
-    }
+        None => Finding::ok("it has no certificate of its own yet, and makes one at its start"),
+    };
+    let ca = findings::certificate(
+        "the CA",
+        ca.from,
+        ca.until,
+        now,
+        "begin anew: keep a copy of pki/, remove it, cutover-coordinator init --address HOST, and every host enrols again",
+    );
+    vec![own, ca]
 }
 
 fn of_store(condition: Condition) -> Finding {
@@ -145,28 +136,6 @@ fn of_store(condition: Condition) -> Finding {
             "run this as root, or as the coordinator's user",
         ),
     }
-}
-
-/// Whether something keeps the clock right.
-fn clock(root: &Path) -> Finding {
-    let at = |path: &str| root.join(path.trim_start_matches('/'));
-    let kept = at(SYNCHRONISED).exists() || keeper(&at("/proc")).is_some();
-    if kept {
-        Finding::ok("something keeps the clock right")
-    } else {
-        Finding::warn(
-            "nothing here seems to keep the clock right; certificates and log lines need it, no decision does",
-            "timedatectl set-ntp true",
-        )
-    }
-}
-
-fn keeper(processes: &Path) -> Option<String> {
-    let entries = std::fs::read_dir(processes).ok()?.filter_map(Result::ok);
-    let names = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok());
-    names
-        .map(|name| name.trim().to_owned())
-        .find(|name| KEEPERS.contains(&name.as_str()))
 }
 
 #[cfg(test)]
@@ -189,16 +158,32 @@ mod tests {
         one.map(|finding| finding.level)
     }
 
-    #[test]
-    fn a_machine_without_a_ca_is_sick_and_one_with_it_is_not() {
+    #[tokio::test]
+    async fn a_machine_without_a_ca_is_sick_and_one_with_it_is_not() {
         let dir = tempfile::tempdir().expect("a directory");
         let config = at(dir.path());
-        let before = examine(&config, &Probe::Here);
+        let before = examine(&config, &Probe::Here).await;
         assert!(findings::sick(&before), "{before:?}");
         Authority::init(&config.pki(), &config.addresses, SystemTime::now()).expect("a CA");
-        let after = examine(&config, &Probe::Here);
+        let after = examine(&config, &Probe::Here).await;
         assert!(!findings::sick(&after), "{after:?}");
         assert_eq!(level(&after, "there is no store yet"), Some(Level::Ok));
+    }
+
+    #[test]
+    fn the_days_of_the_ca_and_of_its_own_certificate_are_told_apart() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = at(dir.path());
+        let now = SystemTime::now();
+        Authority::init(&config.pki(), &config.addresses, now).expect("a CA");
+        let days = |days: u64| now + std::time::Duration::from_secs(days * 24 * 3600);
+        let levels = |now| {
+            let found = certificates(&config, now);
+            ["its certificate", "the CA"].map(|words| level(&found, words))
+        };
+        assert_eq!(levels(now), [Some(Level::Ok), Some(Level::Ok)]);
+        assert_eq!(levels(days(80)), [Some(Level::Warn), Some(Level::Ok)]);
+        assert_eq!(levels(days(3645)), [Some(Level::Error), Some(Level::Warn)]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! [`run`] puts it together. [`helm`] is the loop that owns everything; [`gate`],
 //! [`roster`] and [`console`] are its doors, [`store`] its memory, [`pki`] its
-//! word on who is who, [`planner`] turns wishes into plans.
+//! word on who is who, [`planner`] turns wishes into plans. [`init`] and [`local`]
+//! are day 0.
 
 pub mod args;
 pub mod config;
@@ -12,9 +13,11 @@ pub mod gate;
 pub mod helm;
 pub mod http;
 pub mod init;
+pub mod local;
 pub mod metrics;
 pub mod pki;
 pub mod planner;
+pub mod reached;
 pub mod roster;
 pub mod run;
 pub mod store;

@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use cutover_coordinator::args::{Cli, Command, InitArgs, Place};
-use cutover_coordinator::config;
+use cutover_coordinator::config::{self, Config};
 use cutover_coordinator::init::{self, Wish};
+use cutover_coordinator::local;
 use cutover_coordinator::run::{Coordinator, Look};
 use cutover_coordinator::store::{Options, Probe, Store, probe_main};
+use cutover_daemon::unit::{self, Started};
 use cutover_daemon::{findings, logging, service};
 
 fn main() -> ExitCode {
@@ -45,12 +47,19 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
 
 fn make(args: &InitArgs) -> anyhow::Result<()> {
     let config = args.place.config()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
     let wish = Wish {
         addresses: args.address.clone(),
         operator: args.operator.parse()?,
         context: args.context.clone(),
         context_dir: args.context_dir.clone(),
     };
+    if args.local {
+        return runtime.block_on(make_local(&config, &wish));
+    }
     let made = init::init(&config, &wish)?;
     let addresses = args.address.join(", ");
     say(&format!(
@@ -64,9 +73,36 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
         args.context,
         made.context.display()
     ));
-    say("next: systemctl enable --now cutover-coordinator   (or: cutover-coordinator run)");
+    let started = if args.place.is_usual(&config) && !args.no_start {
+        runtime.block_on(unit::start_here(unit::COORDINATOR))?
+    } else {
+        None
+    };
+    match started {
+        Some(Started::Now | Started::Before) => say("cutover-coordinator is started"),
+        None => {
+            say("next: systemctl enable --now cutover-coordinator   (or: cutover-coordinator run)");
+        }
+    }
     say(
         "then: cutover host token                            (and on each host: cutover-agent enroll)",
+    );
+    Ok(())
+}
+
+/// Everything on this machine.
+async fn make_local(config: &Config, wish: &Wish) -> anyhow::Result<()> {
+    let installed = local::install(config, wish, &say).await?;
+    let host = &installed.host;
+    if installed.unchanged {
+        say(&format!(
+            "the coordinator and its host {host} run: unchanged"
+        ));
+    } else {
+        say(&format!("the host {host} is ready"));
+    }
+    say(
+        "next: cutover deploy -f compose.yaml                (`sudo cutover-agent doctor` says what this host lacks)",
     );
     Ok(())
 }
@@ -131,7 +167,11 @@ fn restore(file: &std::path::Path, place: &Place) -> anyhow::Result<ExitCode> {
 fn doctor(output: &str, place: &Place) -> anyhow::Result<ExitCode> {
     let config = place.config()?;
     let probe = Probe::own("store-probe").context("finding this program's file")?;
-    let found = cutover_coordinator::doctor::examine(&config, &probe);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let found = runtime.block_on(cutover_coordinator::doctor::examine(&config, &probe));
     let text = if output == "json" {
         serde_json::to_string(&found)?
     } else {

@@ -25,6 +25,7 @@ use crate::helm::{Door, Helm, HelmError, Inlets, QUESTIONS, Settings, Tools, Wak
 use crate::http;
 use crate::metrics::Metrics;
 use crate::pki::{Authority, PkiError};
+use crate::reached::Reached;
 use crate::roster::{About, Roster};
 use crate::store::{OpenError, Opened, Options, Probe, Store};
 
@@ -124,7 +125,7 @@ impl Coordinator {
     /// Why it does not come up.
     pub async fn start(config: Config, look: Look) -> Result<Self, RunError> {
         let addresses = config.reached_at()?;
-        let first = addresses.first().ok_or(BadConfig::NoAddress)?;
+        let reached = Reached::by(addresses.clone()).ok_or(BadConfig::NoAddress)?;
         let authority = Arc::new(Authority::load(&config.pki())?);
         let (credentials, due) =
             authority.own(&config.pki(), &addresses, SystemTime::now(), chance()?)?;
@@ -157,7 +158,7 @@ impl Coordinator {
         let settings = Settings {
             lease: config.lease(),
             retain: config.revisions_kept,
-            enrolment_address: Address::new(first, config.enrolment_port)?.to_string(),
+            enrolment_address: Address::new(reached.told(None), config.enrolment_port)?.to_string(),
             ca: authority.fingerprint(),
             state_dir: config.state_dir.clone(),
             certificate_until,
@@ -171,7 +172,7 @@ impl Coordinator {
             authority: Arc::clone(&authority),
             registry,
             denied: Arc::clone(&denied),
-            host: first.to_owned(),
+            reached,
             port: Some(config.port),
             refusals: Arc::clone(&refusals),
         };

@@ -40,7 +40,7 @@ async fn a_hosts_doctor_finds_what_is_wrong_and_says_what_mends_it() {
     assert_eq!(well.status.code(), Some(0));
     for words in [
         "connected to its coordinator",
-        "its certificate holds for",
+        "holds for",
         "nginx accepts",
         "can be made",
         "files may be open",

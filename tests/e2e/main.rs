@@ -12,6 +12,7 @@ mod barrier;
 mod certificates;
 mod compose;
 mod crashes;
+mod day0;
 mod doctor;
 mod kinds;
 mod lease;

@@ -17,6 +17,7 @@ use cutover_coordinator::pki::admission::{self, AdmissionRefusal};
 use cutover_coordinator::pki::{
     Ask, Authority, HostRecord, Lives, Registry, RegistryError, TokenRecord, key_of_request,
 };
+use cutover_coordinator::reached::Reached;
 use cutover_coordinator::roster::{About, Roster, RosterEvent};
 use cutover_core::HostId;
 use cutover_proto::identity::Identity;
@@ -237,7 +238,7 @@ impl Coordinator {
             authority: Arc::clone(&authority),
             registry: Arc::clone(&registry) as Arc<dyn Registry>,
             denied: Arc::clone(&denied),
-            host: "127.0.0.1".to_owned(),
+            reached: Reached::by(addresses()).unwrap(),
             port: None,
             refusals: Arc::clone(&refusals),
         };

@@ -17,6 +17,7 @@ pub mod engine_proxy;
 pub mod fleet;
 pub mod image;
 pub mod load;
+pub mod machine;
 pub mod process;
 pub mod proxy;
 pub mod reaper;

@@ -1,17 +1,13 @@
 //! Whether this machine is a host, how long its certificate holds, and whether its agent runs.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use cutover_daemon::findings::Finding;
+use cutover_daemon::findings::{self, Finding};
 use cutover_daemon::logging::chain;
 
 use crate::config::Config;
 use crate::enroll::{EnrollError, Membership};
 use crate::local;
-
-/// It is renewed at 50 to 80 % of 90 days: with less left than this, that has failed for a while.
-const CERTIFICATE_WARN: Duration = Duration::from_secs(14 * 24 * 3600);
-const DAY: u64 = 24 * 3600;
 
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
     let mut findings = vec![certificate(config, SystemTime::now())];
@@ -38,29 +34,29 @@ fn certificate(config: &Config, now: SystemTime) -> Finding {
             );
         }
         Err(error) => {
-            return Finding::error(chain(&error), "cutover host readmit, then enrol again");
+            return Finding::error(chain(&error), anew("HOST", config));
         }
     };
     let host = membership.host();
-    match membership.life() {
-        Ok(life) => match life.until.duration_since(now) {
-            Ok(left) if left > CERTIFICATE_WARN => Finding::ok(format!(
-                "host {host} of {}; its certificate holds for {} days",
-                membership.coordinator(),
-                left.as_secs() / DAY
-            )),
-            Ok(left) => Finding::warn(
-                format!(
-                    "the certificate of {host} ends in {} days",
-                    left.as_secs() / DAY
-                ),
-                "systemctl restart cutover-agent (it renews when it connects)",
-            ),
-            Err(_) => Finding::error(
-                format!("the certificate of {host} has expired, or the clock here is wrong"),
-                "timedatectl set-ntp true; then systemctl restart cutover-agent: for 30 days it renews by itself, after that `cutover host readmit`",
-            ),
-        },
-        Err(error) => Finding::error(chain(&error), "cutover host readmit, then enrol again"),
-    }
+    let life = match membership.life() {
+        Ok(life) => life,
+        Err(error) => return Finding::error(chain(&error), anew(host.as_str(), config)),
+    };
+    let whose = format!(
+        "the certificate of host {host} (coordinator {})",
+        membership.coordinator()
+    );
+    let mend = format!(
+        "systemctl restart cutover-agent (it renews when it connects, for 30 days after the end, too); after that: {}",
+        anew(host.as_str(), config)
+    );
+    findings::certificate(&whose, life.from, life.until, now, &mend)
+}
+
+/// How a machine becomes a host anew when what it has is of no use.
+fn anew(host: &str, config: &Config) -> String {
+    format!(
+        "cutover host rm {host} (where operators are); rm -r {}; cutover-agent enroll with a new token (cutover host token)",
+        config.membership_dir().display()
+    )
 }

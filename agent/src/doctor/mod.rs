@@ -26,6 +26,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(traffic::examine(&run::paths(config)).await);
     findings.push(findings::room(&config.state_dir, ROOM));
     findings.push(findings::open_files("cutover-agent"));
+    findings.push(findings::clock(Path::new("/")).await);
     findings.extend(schedule::look(Path::new("/")));
     findings
 }

@@ -70,7 +70,7 @@ pub enum EnrollError {
     },
     /// The machine is a host by another name.
     #[error(
-        "this machine is enrolled as the host {is}, not {wanted}; `cutover host rename` renames it, or remove {folder} to enrol it anew"
+        "this machine is enrolled as the host {is}, not {wanted}; to rename it: `cutover host rm {is}`, `rm -r {folder}` here, then enrol with a new token (`cutover host token`)"
     )]
     AnotherName {
         /// What it is.
@@ -82,7 +82,7 @@ pub enum EnrollError {
     },
     /// The machine is another coordinator's.
     #[error(
-        "this machine is enrolled as the host {host} of another coordinator ({address}, CA {ca}); remove {folder} to enrol it here"
+        "this machine is enrolled as the host {host} of another coordinator ({address}, CA {ca}); to enrol it here: `cutover host rm {host}` there, `rm -r {folder}` here, then this again"
     )]
     AnotherCoordinator {
         /// What it is.

@@ -142,6 +142,7 @@ async fn ensure(
                 | Error::Refused { .. }
                 | Error::Foreign { .. }
                 | Error::NameTaken { .. }
+                | Error::DefaultTaken { .. }
                 | Error::PortTaken { .. }
                 | Error::NotIncluded { .. }
                 | Error::NoStream => false,

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::conf::Conf;
 use super::error::Cause;
 use super::plan::{check_socket_room, plan};
-use super::process::{self, Crew, LogTail};
+use super::process::{self, Build, Crew, LogTail};
 use super::prove::{Patience, prove};
 use super::sockets::remove_stale_sockets;
-use super::{Error, RouteError, Site, Traffic, Unproved, holder, render, routes, verdict};
+use super::{Error, Paths, RouteError, Site, Traffic, Unproved, holder, render, routes, verdict};
 
 /// From the signal to the first answer with the new configuration. nginx itself tries for 2.5 s to bind.
 const TAKEN_WITHIN: Duration = Duration::from_secs(10);
@@ -80,7 +80,7 @@ pub(super) async fn ensure(traffic: &Traffic, sites: &[Site]) -> Result<Ensured,
         });
     }
     conf.try_out(&fingerprint, &files)?;
-    match take(traffic, sites, &conf, &plan, &crew).await {
+    match take(traffic, sites, &conf, &plan, &crew, &build).await {
         Ok(ensured) => {
             conf.confirm()?;
             Ok(ensured)
@@ -92,9 +92,25 @@ pub(super) async fn ensure(traffic: &Traffic, sites: &[Site]) -> Result<Ensured,
         }
         Err(error) => {
             conf.restore()?;
-            Err(error)
+            Err(named(error, paths).await)
         }
     }
+}
+
+/// With the place of a default server that nginx did not name, out of the configuration without ours.
+async fn named(error: Error, paths: &Paths) -> Error {
+    let Error::DefaultTaken {
+        address,
+        theirs: None,
+    } = error
+    else {
+        return error;
+    };
+    let test = process::test(paths).await;
+    let theirs = test
+        .ok()
+        .and_then(|test| verdict::default_server(&test.dump, &address, &paths.conf));
+    Error::DefaultTaken { address, theirs }
 }
 
 async fn take(
@@ -103,10 +119,11 @@ async fn take(
     conf: &Conf<'_>,
     plan: &super::plan::Plan<'_>,
     crew: &Crew,
+    build: &Build,
 ) -> Result<Ensured, Error> {
     let paths = &traffic.paths;
     let test = process::test(paths).await?;
-    let warnings = verdict::judge(&test, conf, plan, paths)?;
+    let warnings = verdict::judge(&test, conf, plan, paths, build)?;
     remove_stale_sockets(&paths.runtime).map_err(|source| Error::File {
         doing: "remove stale sockets from",
         path: paths.runtime.clone(),

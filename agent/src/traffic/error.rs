@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use cutover_core::{Route, ServiceId};
 
+use super::admin::mend_default;
+
 /// nginx could not be made to carry the sites. The old configuration is in place.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -84,20 +86,31 @@ pub enum Error {
         /// The other's file and line.
         theirs: String,
     },
-    /// Our file exists, but nginx does not read it.
+    /// Two servers take whatever no other one claims.
     #[error(
-        "nginx does not include {}; add this line {place} and try again: include {};",
-        file.display(), file.display()
+        "a service without `host` has to be the default server of {address}, which {} is already; {}, then deploy again; \
+         or give the service a `host`",
+        whose(theirs),
+        room(theirs)
     )]
+    DefaultTaken {
+        /// Where.
+        address: String,
+        /// The other's file and line, if they are known.
+        theirs: Option<(String, usize)>,
+    },
+    /// Our file exists, but nginx does not read it.
+    #[error("nginx does not read {}; on this host: {mend}; then deploy again", file.display())]
     NotIncluded {
         /// Our file.
         file: PathBuf,
-        /// Where the line belongs.
-        place: &'static str,
+        /// The command or line that makes it.
+        mend: String,
     },
     /// TCP listeners need a module that nginx has not loaded.
     #[error(
-        "nginx has no stream module, which TCP listeners need; on Debian: apt-get install libnginx-mod-stream"
+        "nginx has not loaded its stream module, which services over TCP need; on this host: apt-get install \
+         libnginx-mod-stream; then deploy again"
     )]
     NoStream,
     /// nginx is not running.
@@ -128,6 +141,20 @@ pub enum Error {
         /// The error log's words, or what was seen.
         why: String,
     },
+}
+
+fn whose(theirs: &Option<(String, usize)>) -> String {
+    match theirs {
+        Some((file, line)) => format!("the `server` in {file}:{line}"),
+        None => "another `server`".to_owned(),
+    }
+}
+
+fn room(theirs: &Option<(String, usize)>) -> String {
+    match theirs {
+        Some((file, line)) => mend_default(file, *line),
+        None => "`nginx -T` shows its `default_server`, which must go".to_owned(),
+    }
 }
 
 /// Why a route could not be read.

@@ -28,6 +28,7 @@
 //! All three directories must outlive a reboot, since nginx starts before the
 //! agent; nginx's workers must be able to enter `routes` and `runtime`.
 
+mod admin;
 mod conf;
 mod disk;
 mod ensure;

@@ -21,12 +21,27 @@ const RUN_LIMIT: Duration = Duration::from_secs(60);
 /// What is read of the error log after a failed reload.
 const LOG_LIMIT: u64 = 64 * 1024;
 
+/// Modules of nginx's own whose directives our configuration is made of.
+const NEEDED: [&str; 8] = [
+    "http_grpc",
+    "http_map",
+    "http_proxy",
+    "http_rewrite",
+    "http_split_clients",
+    "http_upstream_keepalive",
+    "stream_map",
+    "stream_split_clients",
+];
+
 /// How this nginx was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Build {
     pub(super) version: String,
     pub(super) realip: bool,
-    pub(super) lacks_split_clients: bool,
+    /// The stream module is built in, and need not be loaded.
+    pub(super) stream: bool,
+    /// Modules that our configuration needs and that were left out.
+    pub(super) lacks: Vec<&'static str>,
     numbers: (u32, u32, u32),
 }
 
@@ -41,7 +56,7 @@ impl Build {
         self.numbers >= (1, 21, 4)
     }
 
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let version = text
             .lines()
             .find_map(|line| line.strip_prefix("nginx version: "))
@@ -58,7 +73,11 @@ impl Build {
         Self {
             version: version.to_owned(),
             realip: text.contains("--with-http_realip_module"),
-            lacks_split_clients: text.contains("--without-http_split_clients_module"),
+            stream: text.split_whitespace().any(|word| word == "--with-stream"),
+            lacks: NEEDED
+                .into_iter()
+                .filter(|module| text.contains(&format!("--without-{module}_module")))
+                .collect(),
             numbers: (next(), next(), next()),
         }
     }
@@ -242,6 +261,23 @@ fn status(pid: u32, field: &str) -> Option<Vec<u32>> {
     )
 }
 
+/// How many files a process may open.
+pub(super) fn open_files(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    soft_limit(&text)
+}
+
+/// The soft limit: what counts until somebody raises it.
+fn soft_limit(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
 /// The error log of a running master, from here on. nginx keeps it as its standard error.
 #[derive(Debug)]
 pub(super) struct LogTail {
@@ -289,6 +325,25 @@ pub(super) fn reload(master: u32) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_left_out_or_built_in_is_read_from_the_arguments() {
+        let debian =
+            Build::parse("configure arguments: --with-stream=dynamic --with-stream_ssl_module");
+        assert!(!debian.stream && debian.lacks.is_empty(), "{debian:?}");
+        let small = Build::parse("arguments: --with-stream --without-http_rewrite_module");
+        assert!(small.stream);
+        assert_eq!(small.lacks, ["http_rewrite"]);
+    }
+
+    #[test]
+    fn the_limit_that_counts_is_the_soft_one() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                    Max open files            1024                 524288               files     \n";
+        assert_eq!(soft_limit(text), Some(1024));
+        assert_eq!(soft_limit(""), None);
+        assert!(open_files(std::process::id()).is_some());
+    }
 
     #[test]
     fn a_version_is_read_whatever_the_vendor_adds() {

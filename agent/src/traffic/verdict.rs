@@ -5,10 +5,12 @@
 //! everything for one wrong character in any file, ours or not.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use super::admin::Admin;
 use super::conf::Conf;
 use super::plan::Plan;
-use super::process::Test;
+use super::process::{Build, Test};
 use super::{Error, Paths};
 
 /// Accepts what nginx accepted without a warning about a name of ours; returns the other warnings.
@@ -17,13 +19,12 @@ pub(super) fn judge(
     conf: &Conf<'_>,
     plan: &Plan<'_>,
     paths: &Paths,
+    build: &Build,
 ) -> Result<Vec<String>, Error> {
     if !test.accepted {
         let message = first_error(&test.messages);
         return Err(match place(&message) {
-            _ if message.contains("duplicate default server") => {
-                default_taken(&message, &test.messages, conf, paths)
-            }
+            _ if message.contains("duplicate default server") => default_taken(&message, conf),
             _ if message.contains("unknown directive \"stream\"") => Error::NoStream,
             Some(file) if !conf.owns(file) => Error::Foreign { message },
             Some(_) | None => Error::Refused { message },
@@ -39,17 +40,15 @@ pub(super) fn judge(
             None => warnings.push(message.to_owned()),
         }
     }
-    if !plan.servers.is_empty() && !test.reads(&paths.conf.join("http.conf")) {
-        return Err(Error::NotIncluded {
-            file: paths.conf.join("http.conf"),
-            place: "inside nginx's `http {}`",
-        });
+    let admin = Admin::of(&test.dump);
+    let (http, stream) = (paths.conf.join("http.conf"), paths.conf.join("stream.conf"));
+    if !plan.servers.is_empty() && !test.reads(&http) {
+        let mend = admin.mend_http(&http);
+        return Err(Error::NotIncluded { file: http, mend });
     }
-    if !plan.streams.is_empty() && !test.reads(&paths.conf.join("stream.conf")) {
-        return Err(Error::NotIncluded {
-            file: paths.conf.join("stream.conf"),
-            place: "inside a `stream {}` beside nginx's `http {}`",
-        });
+    if !plan.streams.is_empty() && !test.reads(&stream) {
+        let mend = admin.mend_stream(&stream, build);
+        return Err(Error::NotIncluded { file: stream, mend });
     }
     for keyed in plan.sites.iter().filter(|keyed| keyed.site.include_only) {
         let file = paths
@@ -61,10 +60,11 @@ pub(super) fn judge(
             .iter()
             .any(|listener| listener.protocol != cutover_core::spec::Protocol::Tcp);
         if http && !test.reads(&file) {
-            return Err(Error::NotIncluded {
-                file,
-                place: "inside your own `server {}`",
-            });
+            let mend = format!(
+                "write into your own `server {{}}`: include {};",
+                file.display()
+            );
+            return Err(Error::NotIncluded { file, mend });
         }
     }
     Ok(warnings)
@@ -133,29 +133,36 @@ fn name_taken(
     })
 }
 
-/// Two catch-alls for one address. nginx names the one that it read last.
-fn default_taken(message: &str, words: &str, conf: &Conf<'_>, paths: &Paths) -> Error {
+/// Two catch-alls for one address. nginx names the one that it read last, which may be ours.
+fn default_taken(message: &str, conf: &Conf<'_>) -> Error {
     let address = message
         .split_once("duplicate default server for ")
-        .and_then(|(_, rest)| rest.split_once(" in "));
-    let second = message
-        .rsplit_once(" in ")
-        .map_or(words.trim(), |(_, place)| place);
-    let ours = paths.conf.join("http.conf").display().to_string();
-    let theirs = if place(message).is_some_and(|file| conf.owns(file)) {
-        "a `default_server` of a file that nginx reads before it (`nginx -T` shows it; on Debian sites-enabled/default)".to_owned()
-    } else {
-        second.to_owned()
-    };
-    Error::NameTaken {
-        name: "_ (any)".to_owned(),
-        address: address.map_or_else(
+        .and_then(|(_, rest)| rest.split_once(" in "))
+        .map_or_else(
             || "its address".to_owned(),
             |(address, _)| address.to_owned(),
-        ),
-        ours: format!("a listener without host in {ours}"),
-        theirs,
-    }
+        );
+    let line = message
+        .rsplit_once(':')
+        .and_then(|(_, line)| line.trim_end_matches('.').parse().ok());
+    let theirs = place(message)
+        .filter(|file| !conf.owns(file))
+        .map(str::to_owned)
+        .zip(line);
+    Error::DefaultTaken { address, theirs }
+}
+
+/// Who is the default server of this address, in a dump without ours.
+pub(super) fn default_server(dump: &str, address: &str, ours: &Path) -> Option<(String, usize)> {
+    let whole = |at: &str| match at.rsplit_once(':') {
+        Some(("*", port)) => format!("0.0.0.0:{port}"),
+        Some(_) => at.to_owned(),
+        None if at.parse::<u16>().is_ok() => format!("0.0.0.0:{at}"),
+        None => format!("{at}:80"),
+    };
+    let all = Admin::of(dump).default_servers(ours);
+    let found = all.into_iter().find(|one| whole(one.at) == address)?;
+    Some((found.file.to_owned(), found.line))
 }
 
 /// Where `server_name` claims a name, from nginx's dump of all it read.

@@ -23,6 +23,7 @@ use crate::pki::{
     Ask, Authority, Issued, PkiError, RENEWABLE_AFTER_EXPIRY, Registry, RegistryError,
     key_of_request,
 };
+use crate::reached::Reached;
 
 /// Labels that a machine may bring, and how long each may be: it is not an operator.
 const LABELS: usize = 64;
@@ -69,8 +70,8 @@ pub struct EnrolmentService {
     pub registry: Arc<dyn Registry>,
     /// What is not renewed.
     pub denied: Arc<DenyList>,
-    /// The name or IP address under which hosts find the main gate; in the coordinator's certificate.
-    pub host: String,
+    /// The names and IP addresses by which hosts find the main gate; in the coordinator's certificate.
+    pub reached: Reached,
     /// And its port; none: the one at which it listens.
     pub port: Option<u16>,
     /// Where refusals are noted.
@@ -97,7 +98,7 @@ impl Enrolment for EnrolmentService {
                     expires_unix_seconds: unix_seconds(issued.until),
                     certificate_pem: issued.certificate_pem,
                     ca_pem: self.authority.bundle_pem(),
-                    coordinator_address: self.address(),
+                    coordinator_address: self.address(from),
                 }))
             }
             Err(reason) => Err(self.refuse(from, &who, &reason)),
@@ -121,7 +122,7 @@ impl Enrolment for EnrolmentService {
                     expires_unix_seconds: unix_seconds(issued.until),
                     certificate_pem: issued.certificate_pem,
                     ca_pem: self.authority.bundle_pem(),
-                    coordinator_address: self.address(),
+                    coordinator_address: self.address(from),
                 }))
             }
             Err(reason) => Err(self.refuse(from, &who, &reason)),
@@ -130,9 +131,10 @@ impl Enrolment for EnrolmentService {
 }
 
 impl EnrolmentService {
-    fn address(&self) -> String {
+    fn address(&self, from: Option<SocketAddr>) -> String {
+        let host = self.reached.told(from.map(|from| from.ip()));
         // An address that is none was refused when the certificate was made for it.
-        Address::new(&self.host, self.port.unwrap_or_default())
+        Address::new(host, self.port.unwrap_or_default())
             .map_or_else(|error| error.to_string(), |at| at.to_string())
     }
 

@@ -33,7 +33,10 @@ impl Helm {
                     "error",
                     id.as_str(),
                     &super::hosts::view(id, host).why,
-                    "remove the host and enrol the right machine anew",
+                    &format!(
+                        "`cutover host rm {id}`, give the copy another machine-id, then enrol the right machine anew \
+                         (`cutover host token`)"
+                    ),
                 )),
                 _ => findings.push(finding("ok", id.as_str(), "connected", "")),
             }

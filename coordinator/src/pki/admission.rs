@@ -95,14 +95,18 @@ pub enum AdmissionRefusal {
     )]
     NameTaken(HostId),
     /// The host does not exist (any more).
-    #[error("the host {0} is not known here: it was removed; enrol it again with a new token")]
+    #[error(
+        "the host {0} is not known here: it was removed; to enrol it again, remove the agent's `membership` folder, then \
+         `cutover-agent enroll` with a new token (`cutover host token`)"
+    )]
     UnknownHost(HostId),
     /// The key is not the host's.
     #[error("this is not the key that the host {0} was enrolled with")]
     AnotherKey(HostId),
     /// Two machines spoke for it.
     #[error(
-        "the host {host} is quarantined: the machines {first} and {second} both spoke for it; see `cutover host readmit`"
+        "the host {host} is quarantined: the machines {first} and {second} both spoke for it; `cutover host rm {host}`, give \
+         the copy another machine-id, then enrol the right one anew (`cutover host token`)"
     )]
     Quarantined {
         /// Which host.

@@ -12,13 +12,16 @@ use std::time::{Duration, SystemTime};
 
 use cutover_core::HostId;
 use cutover_proto::identity::{Identity, OperatorName};
-use cutover_proto::tls::{BACKDATING, Credentials, Fingerprint, Serial, TlsError, Trust, random};
+use cutover_proto::tls::{
+    BACKDATING, Credentials, Fingerprint, Life, Serial, TlsError, Trust, random,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
 };
-use rustls_pki_types::CertificateSigningRequestDer;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 
 /// A CA lives so long: longer than a fleet goes without anybody looking.
 const CA_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -201,6 +204,16 @@ impl Authority {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// From when until when the CA's certificate holds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn life(&self) -> Result<Life, PkiError> {
+        let der = CertificateDer::from_pem_slice(self.ca_pem.as_bytes())
+            .map_err(|error| TlsError::Pem("CA", error))?;
+        Ok(Life::of_certificate(&der)?)
     }
 
     /// All CAs that are to be believed, PEM.

@@ -6,11 +6,14 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use cutover_proto::tls::{Credentials, Life, PRIVATE, PUBLIC, random, write_file};
+use cutover_proto::tls::{
+    Credentials, Life, PRIVATE, PUBLIC, names_of_certificate, random, write_file,
+};
 
 use super::authority::{Authority, PkiError};
 
@@ -70,7 +73,8 @@ impl Authority {
     }
 
     /// The coordinator's certificate from `folder`; a new one, with a new key, when its renewal is
-    /// due (`chance`, 0 to 1, as in [`Life::renewal`]), when it is broken or is not there.
+    /// due (`chance`, 0 to 1, as in [`Life::renewal`]), when it is broken, is not there, or leaves out
+    /// one of `addresses`.
     /// Says besides when the next is due.
     ///
     /// # Errors
@@ -85,6 +89,7 @@ impl Authority {
         if let Some(kept) = kept(folder)
             && let Ok(life) = Life::of_certificate(kept.certificate())
             && life.renewal(chance) > now
+            && holds_for(&kept, addresses)
         {
             return Ok((kept, life.renewal(chance)));
         }
@@ -125,6 +130,19 @@ fn kept(folder: &Path) -> Option<Credentials> {
     kept.fits().then_some(kept)
 }
 
+/// Whether it is for all of these names and addresses.
+fn holds_for(kept: &Credentials, addresses: &[String]) -> bool {
+    let written = |address: &String| match address.parse::<IpAddr>() {
+        Ok(ip) => ip.to_string(),
+        Err(_) => address.clone(),
+    };
+    names_of_certificate(kept.certificate()).is_ok_and(|names| {
+        addresses
+            .iter()
+            .all(|address| names.contains(&written(address)))
+    })
+}
+
 fn read(path: &Path) -> Result<String, PkiError> {
     fs::read_to_string(path).map_err(|source| failed("reading", path, source))
 }
@@ -138,5 +156,29 @@ fn failed(doing: &'static str, path: &Path, source: io::Error) -> PkiError {
         doing,
         path: path.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_kept_until_an_address_is_added_that_it_leaves_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let addresses = ["127.0.0.1", "::1", "deploy.example.com"].map(str::to_owned);
+        let now = SystemTime::now();
+        let authority = Authority::init(folder.path(), &addresses[..2], now).expect("a CA");
+        let own = |addresses: &[String]| {
+            let (own, _) = authority
+                .own(folder.path(), addresses, now, 1.0)
+                .expect("one");
+            own.certificate().to_owned()
+        };
+        let first = own(&addresses[..2]);
+        assert_eq!(own(&addresses[..1]), first);
+        let second = own(&addresses);
+        assert_ne!(second, first);
+        assert_eq!(own(&addresses), second);
     }
 }

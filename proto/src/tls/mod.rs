@@ -15,6 +15,7 @@ mod dial;
 mod failure;
 mod files;
 mod life;
+mod names;
 mod pin;
 mod serial;
 mod server;
@@ -30,6 +31,7 @@ pub use dial::{Connection, Dial};
 pub use failure::{CertificateRefusal, DialError, refusal_in};
 pub use files::{PRIVATE, PUBLIC, write_file};
 pub use life::{BACKDATING, Life};
+pub use names::names_of_certificate;
 pub use serial::{DenyList, Serial};
 pub use server::{CheckedCertificate, ServerTls, check_peer};
 
