@@ -18,10 +18,10 @@ SEEDS ?= 20000
 # Cells of `make faults` that `make test` tries; others every day.
 SAMPLE := 12
 
-.PHONY: help cargo demo setup test fmt clippy tidy deny check sim mutants faults bench
+.PHONY: help cargo demo setup test fmt clippy tidy deny check sim mutants faults bench deb apt-repo try-install
 
 help: ## List the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 cargo:
 	@have=$$(cargo --version 2>/dev/null | awk '{print $$2}') || true; \
@@ -86,3 +86,13 @@ bench: cargo ## Measure every figure against its limit and its peer (root); ONLY
 	@# What is measured is what is shipped; `bench` finds the programs beside itself. The first build takes some minutes.
 	cargo build --profile dist -p cutover-agent -p cutover-coordinator -p cutover-cli
 	cargo run --quiet --profile dist -p cutover-tests --bin bench -- $(ONLY) $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
+
+deb: $(if $(CUTOVER_PROGRAMS),,cargo) ## Build the three Debian packages into TARGET/deb/out, lintian-clean; PROFILE=dev in a hurry, ARCH=arm64 across
+	@$(if $(ROOT),packaging/build-debs --setup)
+	@packaging/build-debs
+
+apt-repo: ## Make a signed repository for apt of what `make deb` built, in TARGET/apt; KEY=ID signs with a key of yours
+	@packaging/apt-repo
+
+try-install: ## Install, upgrade, remove and purge what `make deb` built in a root file system of SUITE=trixie (root)
+	@packaging/try-install $(or $(SUITE),bookworm)
