@@ -140,7 +140,6 @@ impl Fleet {
         // Nothing runs that was not set up.
         assert_unit(deploy, "cutover-coordinator", "inactive");
         deploy.ok(&format!("cutover-coordinator init --address {COORDINATOR}"));
-        deploy.ok("systemctl start cutover-coordinator"); // TEMPORARY
         assert_unit(deploy, "cutover-coordinator", "active");
         let token = self.cutover("host token --uses 60 --expires 2h --label role=web");
         for host in &self.hosts {
@@ -165,8 +164,6 @@ impl Fleet {
         host.ok_with(&enrol, token);
         let again = host.ok_with(&enrol, token);
         assert!(again.contains("unchanged"), "{again}");
-        host.ok("systemctl start cutover-agent"); // TEMPORARY
-        host.ok("systemctl start cutover-agent"); // TEMPORARY
         assert_unit(host, "cutover-agent", "active");
     }
 

@@ -19,6 +19,7 @@ pub use network::Cut;
 pub use roots::Root;
 
 use crate::engine::{Engine, Options};
+use crate::reaper::{self, Cleanup};
 
 /// The network that all machines of a bed are on.
 const NETWORK: &str = "bed";
@@ -29,6 +30,7 @@ pub struct Bed {
     engine: Arc<Engine>,
     /// The network's first three numbers.
     prefix: String,
+    _door: Cleanup,
 }
 
 impl Bed {
@@ -41,12 +43,19 @@ impl Bed {
         // Within what the engine leaves to networks, and apart from 10.213.0.0/20, which agents take inside of the
         // machines.
         let prefix = format!("{}200", engine.prefix());
-        let bed = Self { engine, prefix };
+        let bridge = format!("cutbed{}", prefix.split('.').nth(1).unwrap_or_default());
+        let bed = Self {
+            engine,
+            _door: open(&bridge),
+            prefix,
+        };
         bed.docker(&[
             "network",
             "create",
             "--subnet",
             &format!("{}.0/24", bed.prefix),
+            "--opt",
+            &format!("com.docker.network.bridge.name={bridge}"),
             NETWORK,
         ]);
         roots::make(&bed, cache);
@@ -92,4 +101,19 @@ impl Bed {
             .output()
             .expect("docker must be startable: run tests/setup")
     }
+}
+
+/// Where a Docker runs, nothing is forwarded that no rule lets through, not even from port to port of a bridge.
+fn open(bridge: &str) -> Cleanup {
+    let rule = format!("FORWARD -i {bridge} -o {bridge} -j ACCEPT");
+    let door = reaper::at_the_end(&format!("iptables -w 5 -D {rule} 2>/dev/null; true"));
+    let opened = Command::new("iptables")
+        .args(["-w", "5", "-I"])
+        .args(rule.split(' '))
+        .status();
+    assert!(
+        opened.is_ok_and(|status| status.success()),
+        "iptables -I {rule}"
+    );
+    door
 }

@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Bound;
 
-use cutover_proto::tls::random;
 use prost::Message;
 
 use super::Options;
@@ -226,9 +225,9 @@ impl Own<'_> {
     }
 }
 
-/// The one thing that the store draws by itself: a name for a store that is new. Not the kernel's file of such
-/// names: a service that sees only processes in /proc has none.
+/// The one thing that the store draws by itself: a name for a store that is new.
 fn new_id() -> io::Result<String> {
-    let random = random::<16>().map_err(io::Error::other)?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/uuid")?
+        .trim()
+        .to_owned())
 }
