@@ -15,10 +15,13 @@ ROOT := $(filter 0,$(shell id -u))
 
 # Of `make sim`.
 SEEDS ?= 20000
+# Of `make schedules`: how many, and the first one.
+SCHEDULES ?= 200
+SEED ?= 1
 # Cells of `make faults` that `make test` tries; others every day.
 SAMPLE := 12
 
-.PHONY: help cargo demo setup test fmt clippy tidy deny check sim mutants faults bench deb apt-repo try-install
+.PHONY: help cargo demo setup test fmt clippy tidy deny check sim mutants faults hosts schedules bench deb apt-repo try-install
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +80,15 @@ faults: cargo ## Try every fault in every phase of a real swap, side by side; pr
 	@tests/setup
 	@cargo build --workspace
 	@cargo run --quiet -p cutover-tests --bin faults -- $(FAULTS)
+
+hosts: cargo ## Try the packages on machines that boot systemd (root, 15 minutes); HOSTS="--only reboots" a part of it
+	@tests/setup --hosts
+	@$(MAKE) deb
+	@cargo build --quiet -p cutover-tests --bin hosts
+	@$(TARGET)/debug/hosts $(TARGET)/deb/out $(HOSTS)
+
+schedules: cargo ## Play SCHEDULES random schedules of faults on such machines (root, an hour); SEED=7 begins elsewhere
+	@$(MAKE) hosts HOSTS="--schedules $(SCHEDULES) --seed $(SEED)"
 
 mutants: cargo ## Remove each named guard of the machines in turn; some world must notice
 	cargo run --quiet -p cutover-world --features mutants --bin mutants
