@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use cutover_daemon::findings::Finding;
 
 /// Where jobs by the clock are written.
-const PLACES: [&str; 9] = [
+const PLACES: [&str; 13] = [
     "etc/crontab",
+    "etc/anacrontab",
     "etc/cron.d",
     "etc/cron.hourly",
     "etc/cron.daily",
@@ -16,12 +17,16 @@ const PLACES: [&str; 9] = [
     "var/spool/cron",
     "var/spool/cron/crontabs",
     "etc/systemd/system",
+    "run/systemd/system",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
 ];
 /// What takes something of ours. Pruning images alone takes what is fetched again.
-const PRUNES: [&str; 3] = [
+const PRUNES: [&str; 4] = [
     "docker system prune",
     "docker container prune",
     "docker network prune",
+    "docker volume prune",
 ];
 /// A longer file is no list of jobs.
 const LONGEST: u64 = 1 << 20;
@@ -39,7 +44,7 @@ pub(super) fn look(root: &Path) -> Vec<Finding> {
             if prunes && !job.contains("dev.cutover") {
                 findings.push(Finding::warn(
                     format!(
-                        "{}:{} prunes Docker: parked containers and our network would have to be made again",
+                        "{}:{} prunes Docker: that takes parked containers and our network, and data with the volumes",
                         file.display(),
                         number + 1
                     ),
@@ -80,6 +85,16 @@ mod tests {
         fs::create_dir_all(&daily).expect("made");
         fs::write(daily.join("images"), "#!/bin/sh\ndocker image prune -f\n").expect("written");
         assert_eq!(look(root.path())[0].level, Level::Ok);
+        let unit = root.path().join("etc/systemd/system");
+        fs::create_dir_all(&unit).expect("made");
+        let timer = "[Timer]\nOnCalendar=daily\n";
+        fs::write(unit.join("prune.timer"), timer).expect("written");
+        let service = "[Service]\nExecStart=/usr/bin/docker volume prune -f\n";
+        fs::write(unit.join("prune.service"), service).expect("written");
+        let by_timer = look(root.path());
+        assert_eq!(by_timer.len(), 1, "{by_timer:?}");
+        assert!(by_timer[0].what.contains("prune.service:2"), "{by_timer:?}");
+        fs::remove_file(unit.join("prune.service")).expect("it was there");
         let text = "#!/bin/sh\n# docker system prune\ndocker system prune -af\n";
         fs::write(daily.join("clean"), text).expect("written");
         let found = look(root.path());
