@@ -83,6 +83,9 @@ pub struct ServiceStatus {
     pub why: Option<String>,
     /// What goes wrong, and is tried again.
     pub trouble: Option<String>,
+    /// What a person should know of it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Earlier revisions that can come back at once.
     pub parked: Vec<u64>,
     /// Its containers.
@@ -205,6 +208,7 @@ fn one(service: &ServiceId, report: &v1::BerthReport) -> ServiceStatus {
         candidate: open.map_or(0, |swap| swap.candidate),
         why: swap.and_then(|swap| swap.why.clone()),
         trouble: open.and_then(|swap| swap.trouble.clone()),
+        warnings: report.warnings.clone(),
         parked: report.parked.clone(),
         containers: report.containers.iter().map(container).collect(),
     }

@@ -261,7 +261,16 @@ fn status_text(status: &local::Status) -> String {
         if service.hold {
             line.push_str("  held by hand");
         }
-        for said in [&service.why, &service.trouble].into_iter().flatten() {
+        let mut said: Vec<&String> = [&service.why, &service.trouble]
+            .into_iter()
+            .flatten()
+            .collect();
+        for warning in &service.warnings {
+            if !said.contains(&warning) {
+                said.push(warning);
+            }
+        }
+        for said in said {
             line.push_str(&format!("\n    {said}"));
         }
         lines.push(line);

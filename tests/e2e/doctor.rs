@@ -81,7 +81,10 @@ async fn a_hosts_doctor_finds_what_is_wrong_and_says_what_mends_it() {
     );
     let words = fleet.hosts[0].agent_says(&["doctor"]);
     let words = String::from_utf8_lossy(&words.stdout).into_owned();
-    assert!(words.contains("mend: systemctl start docker"), "{words}");
+    assert!(
+        words.contains("mend: systemctl reset-failed docker; systemctl start docker"),
+        "{words}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,7 +30,7 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
             return vec![Finding::error(
                 chain(&error),
                 format!(
-                    "systemctl start docker; docker -H unix://{} info",
+                    "systemctl reset-failed docker; systemctl start docker; docker -H unix://{} info",
                     config.docker.socket.display()
                 ),
             )];

@@ -436,10 +436,18 @@ impl Helm {
         if !post.unsaved.is_empty() {
             self.trial.dies("before", &post.berth);
             if let Err(error) = self.parts.journal.append(service, &post.unsaved) {
-                error!(%service, error = chain(&error), "facts could not be kept; nothing is done until they are");
+                let why = Some(chain(&error));
+                // Each event tries again: a disk that stays full is said once.
+                if post.unkept != why {
+                    error!(%service, error = chain(&error), "facts could not be kept; nothing is done until they are");
+                    post.unkept = why;
+                }
                 return false;
             }
             post.unsaved.clear();
+            if post.unkept.take().is_some() {
+                info!(%service, "facts are kept again");
+            }
             self.trial.dies("after", &post.berth);
         }
         if let Some(summary) = post.berth.summary() {

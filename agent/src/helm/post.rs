@@ -28,6 +28,8 @@ pub(crate) struct Post {
     pub(crate) busy: Option<Action>,
     /// Facts that could not be kept yet; nothing is done before they are.
     pub(crate) unsaved: Vec<Stamped>,
+    /// Why they could not.
+    pub(crate) unkept: Option<String>,
     pub(crate) specs: BTreeMap<RevisionNumber, Arc<ServiceSpec>>,
     pub(crate) lives: BTreeMap<(Slot, u32), Life>,
     /// Whose process is watched, for as long as that life is known.
@@ -53,6 +55,8 @@ pub(crate) struct Post {
     pub(crate) candidate: Option<Slot>,
     /// What was last told to the coordinator, and when.
     pub(crate) told: Option<(v1::BerthReport, Moment)>,
+    /// The last account of facts that were kept.
+    pub(crate) kept: Option<v1::BerthReport>,
 }
 
 /// A running container, as it was last seen.
@@ -81,6 +85,7 @@ impl Post {
             berth,
             busy: None,
             unsaved: Vec::new(),
+            unkept: None,
             specs: BTreeMap::new(),
             lives: BTreeMap::new(),
             vigils: BTreeMap::new(),
@@ -97,6 +102,7 @@ impl Post {
             counted: None,
             candidate,
             told: None,
+            kept: None,
         }
     }
 

@@ -17,12 +17,19 @@ impl Helm {
         let start = self.parts.start;
         let mut changed = false;
         let mut reports = Vec::new();
-        for post in self.posts.values_mut().filter(|post| post.can_tell()) {
-            let report = account(post, start, now);
+        for post in self.posts.values_mut() {
+            let (report, renews) = if post.can_tell() {
+                let report = account(post, start, now);
+                post.kept = Some(report.clone());
+                (report, post.berth.open_plan().is_some())
+            } else if let Some(report) = standstill(post) {
+                (report, false)
+            } else {
+                continue;
+            };
             let timeless = timeless(report.clone());
             let due = post.told.as_ref().is_none_or(|(told, at)| {
-                *told != timeless
-                    || post.berth.open_plan().is_some() && now >= *at + renewal(self.lease)
+                *told != timeless || renews && now >= *at + renewal(self.lease)
             });
             if due {
                 changed |= post.told.as_ref().is_none_or(|(told, _)| *told != timeless);
@@ -94,7 +101,14 @@ impl Helm {
         let start = self.parts.start;
         self.posts
             .iter_mut()
-            .map(|(service, post)| (service.clone(), account(post, start, now)))
+            .map(|(service, post)| {
+                let account = account(post, start, now);
+                let account = match &post.unkept {
+                    Some(why) => troubled(account, why),
+                    None => account,
+                };
+                (service.clone(), account)
+            })
             .collect()
     }
 }
@@ -122,6 +136,20 @@ fn account(post: &mut Post, start: u64, now: Moment) -> v1::BerthReport {
     report.last_log.clone_from(&post.last_log);
     report.traffic = post.counted.or_else(|| traffic(post));
     report.warnings.extend(frozen(post));
+    report
+}
+
+/// The last account of what was kept, with why nothing follows it. Its time is the old one: it renews nothing.
+fn standstill(post: &Post) -> Option<v1::BerthReport> {
+    Some(troubled(post.kept.clone()?, post.unkept.as_ref()?))
+}
+
+fn troubled(mut report: v1::BerthReport, why: &str) -> v1::BerthReport {
+    let what = format!("facts could not be kept; nothing is done until they are: {why}");
+    if let Some(swap) = &mut report.swap {
+        swap.trouble = Some(what.clone());
+    }
+    report.warnings.push(what);
     report
 }
 
