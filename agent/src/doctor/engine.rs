@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     /// An engine that answers every question about it, and knows one network with this subnet.
-    async fn answering(folder: &Path, root: &'static str, subnet: &'static str) -> Config {
+    fn answering(folder: &Path, root: &'static str, subnet: &'static str) -> Config {
         let socket = folder.join("docker.sock");
         let listener = UnixListener::bind(&socket).expect("a new folder");
         tokio::spawn(async move {
@@ -153,7 +153,7 @@ mod tests {
             ("/var/lib/docker", None),
         ] {
             let folder = tempfile::tempdir().expect("a folder");
-            let config = answering(folder.path(), root, "192.0.2.0/24").await;
+            let config = answering(folder.path(), root, "192.0.2.0/24");
             let found = look(&config).await;
             assert_eq!(level(&found, "is a snap"), is, "{found:?}");
             assert_eq!(level(&found, "Docker 24.0.5"), Some(Level::Ok), "{found:?}");
@@ -164,7 +164,7 @@ mod tests {
     async fn a_subnet_that_another_network_has_is_an_error_that_names_both() {
         for (subnet, clash) in [("10.213.4.0/24", true), ("192.0.2.0/24", false)] {
             let folder = tempfile::tempdir().expect("a folder");
-            let config = answering(folder.path(), "/var/lib/docker", subnet).await;
+            let config = answering(folder.path(), "/var/lib/docker", subnet);
             let found = look(&config).await;
             let said = level(&found, "docker network office has 10.213.4.0/24");
             assert_eq!(said, clash.then_some(Level::Error), "{found:?}");
