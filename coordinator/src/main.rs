@@ -130,6 +130,9 @@ async fn make_local(config: &Config, wish: &Wish) -> anyhow::Result<()> {
     } else {
         say(&format!("the host {host} is ready"));
     }
+    if !installed.command {
+        say("the command line is not installed: apt-get install cutover");
+    }
     say(
         "next: cutover deploy -f compose.yaml                (`sudo cutover-agent doctor` says what this host lacks)",
     );

@@ -147,3 +147,19 @@ async fn by_hand_init_and_enroll_start_their_units_unless_told_not_to() {
     let said = ok(&machine, other);
     assert!(said.contains("next: systemctl enable --now"), "{said}");
 }
+
+#[test]
+fn what_root_makes_in_the_home_of_who_called_sudo_is_theirs() {
+    if !root_or_skip("what_root_makes_in_the_home_of_who_called_sudo_is_theirs") {
+        return;
+    }
+    let machine = Machine::boot();
+    let line = "mkdir -p \"$HOME/op\" && echo \"op:x:4321:4321::$HOME/op:/bin/sh\" >>/etc/passwd && chown 4321:4321 \"$HOME/op\" && \
+                SUDO_USER=op cutover-coordinator init --local";
+    let said = ok(&machine, line);
+    assert!(said.contains("/op/.config/cutover/context.toml"), "{said}");
+    let others = ok(&machine, "find \"$HOME/op\" ! -user 4321");
+    assert_eq!(others, "", "not theirs");
+    let open = ok(&machine, "find \"$HOME/op\" -name '*.key' ! -perm 600");
+    assert_eq!(open, "", "open to others");
+}

@@ -43,7 +43,8 @@ async fn a_hosts_doctor_finds_what_is_wrong_and_says_what_mends_it() {
         "holds for",
         "nginx accepts",
         "can be made",
-        "files may be open",
+        "cutover-agent may open",
+        "a worker of nginx takes",
     ] {
         assert_eq!(level(&well, words), "ok");
     }

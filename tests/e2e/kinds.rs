@@ -24,7 +24,7 @@ fn worker(image: &str, environment: &str) -> String {
     )
 }
 
-fn tcp(image: &str, observe: &str) -> String {
+pub(crate) fn tcp(image: &str, observe: &str) -> String {
     format!(
         "name: shop\nservices:\n  web:\n    image: {image}\n    restart: unless-stopped\n    stop_grace_period: 5s\n\
          \x20   environment: {{MODE: tcp}}\n\

@@ -9,6 +9,7 @@ use cutover_tests::fleet::Fleet;
 use cutover_tests::{image, root_or_skip};
 
 use crate::compose::{SHORT, web};
+use crate::kinds::tcp;
 use crate::look::{SOON, assert_all_answer, newest_rollout, status};
 
 async fn image_id(client: &Docker, reference: &str) -> String {
@@ -109,4 +110,56 @@ async fn p12_a_candidate_that_finds_its_own_port_taken_ends_with_3_and_the_end_o
         .1;
     assert!(log.contains("Address already in use"), "{out}{err}");
     assert_all_answer(&fleet, "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_admin_has_to_add_or_take_away_is_in_the_deploys_own_words_and_in_the_doctors() {
+    if !root_or_skip(
+        "what_an_admin_has_to_add_or_take_away_is_in_the_deploys_own_words_and_in_the_doctors",
+    ) {
+        return;
+    }
+    let fleet = Fleet::start(1).await;
+    let one = image::web(&fleet.engine, "1").await;
+    let host = &fleet.hosts[0];
+    let doctor = || {
+        let output = host.agent_says(&["doctor"]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let prefix = host.nginx.prefix().to_owned();
+
+    // Somebody else's default server, read first, so that nginx itself names ours.
+    let other = prefix.join("http.d/aaa.conf");
+    let listen = host.door();
+    let text = format!("server {{ listen {listen} default_server; return 200 other; }}\n");
+    host.nginx.write_http("aaa.conf", &text);
+    let file = fleet.compose("compose.yaml", &web(&one, SHORT, ""));
+    let (code, out, err) = fleet.run(&["deploy", "-f", &file]);
+    println!("{out}{err}");
+    assert_eq!(code, 3, "{out}{err}");
+    let mend = format!("take `default_server` out of {}:1", other.display());
+    assert!(out.contains(&mend), "{out}{err}");
+    assert!(doctor().contains(&mend), "{}", doctor());
+    std::fs::remove_file(&other).expect("it was there");
+    fleet.ok(&["deploy", "-f", &file]);
+    assert_all_answer(&fleet, "1");
+
+    // TCP, where nginx reads nothing of ours beside its http block.
+    let stream = prefix.join("stream.d/cutover.conf");
+    let include = std::fs::read_to_string(&stream).expect("the rig wrote it");
+    std::fs::remove_file(&stream).expect("it was there");
+    let at = format!("traffic: [{{listen: {},", listen.port() + 1);
+    let text = tcp(&one, "2s").replace(&format!("traffic: [{{listen: {},", listen.port()), &at);
+    let file = fleet.compose("tcp.yaml", &text);
+    let (code, out, err) = fleet.run(&["deploy", "-f", &file]);
+    println!("{out}{err}");
+    assert_eq!(code, 3, "{out}{err}");
+    let mend = format!(
+        "` into your own `stream {{}}` in {}:",
+        host.nginx.conf().display()
+    );
+    assert!(out.contains(&mend), "{out}{err}");
+    assert!(doctor().contains(&mend), "{}", doctor());
+    host.nginx.write_stream("cutover.conf", &include);
+    fleet.ok(&["deploy", "-f", &file]);
 }

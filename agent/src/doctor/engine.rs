@@ -1,5 +1,7 @@
 //! The container engine: whether it answers, outlives its own restart, and leaves our addresses alone.
 
+use std::path::Path;
+
 use cutover_core::HostId;
 use cutover_daemon::findings::{Finding, room};
 use cutover_daemon::logging::chain;
@@ -10,9 +12,8 @@ use crate::config::Config;
 use crate::docker::{Docker, EngineInfo};
 use crate::enroll::Membership;
 
-/// Turns live-restore on without a restart.
-const LIVE_RESTORE: &str =
-    "add \"live-restore\": true to /etc/docker/daemon.json, then: systemctl reload docker";
+/// Where the engine's admin sets it up.
+const DAEMON: &str = "/etc/docker/daemon.json";
 
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
     // Who asks makes no difference to what is looked at, but for a network that is ours already.
@@ -57,10 +58,20 @@ fn installed(info: &EngineInfo) -> Vec<Finding> {
     if !info.live_restore {
         findings.push(Finding::warn(
             "live-restore is off: every container ends when Docker restarts, at each of its upgrades, too",
-            LIVE_RESTORE,
+            live_restore(Path::new(DAEMON).exists()),
         ));
     }
     findings
+}
+
+/// Turns live-restore on without a restart.
+fn live_restore(set_up: bool) -> String {
+    let write = if set_up {
+        format!("write \"live-restore\": true into {DAEMON}; then:")
+    } else {
+        format!("echo '{{\"live-restore\": true}}' > {DAEMON} &&")
+    };
+    format!("{write} systemctl reload docker")
 }
 
 async fn subnet(config: &Config, docker: &Docker) -> Finding {
@@ -85,8 +96,6 @@ async fn subnet(config: &Config, docker: &Docker) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use cutover_daemon::findings::Level;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
@@ -94,7 +103,7 @@ mod tests {
     use super::*;
 
     /// An engine that answers every question about it, and knows one network with this subnet.
-    async fn answering(folder: &Path, root: &'static str, subnet: &'static str) -> Config {
+    fn answering(folder: &Path, root: &'static str, subnet: &'static str) -> Config {
         let socket = folder.join("docker.sock");
         let listener = UnixListener::bind(&socket).expect("a new folder");
         tokio::spawn(async move {
@@ -146,6 +155,15 @@ mod tests {
         one.map(|one| one.level)
     }
 
+    #[test]
+    fn live_restore_is_one_command_where_nothing_is_set_up_yet() {
+        assert_eq!(
+            live_restore(false),
+            "echo '{\"live-restore\": true}' > /etc/docker/daemon.json && systemctl reload docker"
+        );
+        assert!(live_restore(true).starts_with("write \"live-restore\": true into"));
+    }
+
     #[tokio::test]
     async fn an_engine_that_is_a_snap_is_an_error_and_one_of_a_package_is_not() {
         for (root, is) in [
@@ -153,7 +171,7 @@ mod tests {
             ("/var/lib/docker", None),
         ] {
             let folder = tempfile::tempdir().expect("a folder");
-            let config = answering(folder.path(), root, "192.0.2.0/24").await;
+            let config = answering(folder.path(), root, "192.0.2.0/24");
             let found = look(&config).await;
             assert_eq!(level(&found, "is a snap"), is, "{found:?}");
             assert_eq!(level(&found, "Docker 24.0.5"), Some(Level::Ok), "{found:?}");
@@ -164,7 +182,7 @@ mod tests {
     async fn a_subnet_that_another_network_has_is_an_error_that_names_both() {
         for (subnet, clash) in [("10.213.4.0/24", true), ("192.0.2.0/24", false)] {
             let folder = tempfile::tempdir().expect("a folder");
-            let config = answering(folder.path(), "/var/lib/docker", subnet).await;
+            let config = answering(folder.path(), "/var/lib/docker", subnet);
             let found = look(&config).await;
             let said = level(&found, "docker network office has 10.213.4.0/24");
             assert_eq!(said, clash.then_some(Level::Error), "{found:?}");

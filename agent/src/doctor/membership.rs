@@ -11,6 +11,13 @@ use crate::local;
 
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
     let mut findings = vec![certificate(config, SystemTime::now())];
+    if matches!(
+        Membership::load(&config.membership_dir()),
+        Err(EnrollError::NotEnrolled(_))
+    ) {
+        // Before that its unit starts nothing.
+        return findings;
+    }
     findings.push(match local::ask_status(&config.local_socket()).await {
         Ok(status) if status.connected => {
             Finding::ok("the agent runs and is connected to its coordinator")

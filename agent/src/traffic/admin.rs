@@ -65,7 +65,7 @@ impl<'a> Admin<'a> {
         let include = format!("include {};", pattern(file));
         match self.drop_ins("conf.d") {
             Some(folder) => format!("echo '{include}' > {folder}/cutover.conf"),
-            None => format!("write into the `http {{}}` of {}: {include}", self.main()),
+            None => format!("write `{include}` into the `http {{}}` of {}", self.main()),
         }
     }
 
@@ -78,14 +78,14 @@ impl<'a> Admin<'a> {
             .find(|one| one.depth == 0 && one.is("stream"));
         let add = match (own, self.drop_ins("modules-enabled")) {
             (Some(own), _) => format!(
-                "write into your own `stream {{}}` in {}:{}: {include}",
+                "write `{include}` into your own `stream {{}}` in {}:{}",
                 own.file, own.line
             ),
             (None, Some(folder)) => {
                 format!("printf '{block}\\n' > {folder}/99-cutover-stream.conf")
             }
             (None, None) => format!(
-                "write at the end of {}, beside its `http {{}}`: {block}",
+                "write `{block}` at the end of {}, beside its `http {{}}`",
                 self.main()
             ),
         };
@@ -293,12 +293,14 @@ mod tests {
         let mend = Admin::of(&own).mend_stream(&ours("stream.conf"), &build());
         assert_eq!(
             mend,
-            "write into your own `stream {}` in /etc/nginx/nginx.conf:2: include /var/lib/cutover-agent/nginx/stream.con[f];"
+            "write `include /var/lib/cutover-agent/nginx/stream.con[f];` into your own `stream {}` in /etc/nginx/nginx.conf:2"
         );
         let none = "# configuration file /usr/local/nginx/conf/nginx.conf:\nevents {}\n# stream { }\nload_module /x/ngx_stream_module.so;\n";
         let mend = Admin::of(none).mend_stream(&ours("stream.conf"), &build());
         assert!(
-            mend.starts_with("write at the end of /usr/local/nginx/conf/nginx.conf, beside its `http {}`: stream {"),
+            mend.ends_with(
+                "` at the end of /usr/local/nginx/conf/nginx.conf, beside its `http {}`"
+            ),
             "{mend}"
         );
     }

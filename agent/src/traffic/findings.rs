@@ -1,6 +1,6 @@
 //! What is wrong with the nginx of this host, and the command that mends it. Changes nothing.
 
-use cutover_daemon::findings::Finding;
+use cutover_daemon::findings::{Finding, files_of};
 use cutover_daemon::logging::chain;
 
 use super::admin::{Admin, RELOAD, mend_default};
@@ -114,7 +114,7 @@ fn default_servers(admin: &Admin<'_>, paths: &Paths) -> Vec<Finding> {
 /// Whether a worker may open as many files as it takes connections; each is a file, and so is each to a container.
 fn room(test: &Test, crew: &Crew) -> Option<Finding> {
     let looked = crew.workers.first().copied().or(crew.master)?;
-    let files = process::open_files(looked)?;
+    let files = files_of(looked)?;
     test.accepted
         .then(|| judged(Admin::of(&test.dump).worker_connections(), files))
 }

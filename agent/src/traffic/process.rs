@@ -261,23 +261,6 @@ fn status(pid: u32, field: &str) -> Option<Vec<u32>> {
     )
 }
 
-/// How many files a process may open.
-pub(super) fn open_files(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
-    soft_limit(&text)
-}
-
-/// The soft limit: what counts until somebody raises it.
-fn soft_limit(limits: &str) -> Option<u64> {
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    match line.split_whitespace().next()? {
-        "unlimited" => Some(u64::MAX),
-        number => number.parse().ok(),
-    }
-}
-
 /// The error log of a running master, from here on. nginx keeps it as its standard error.
 #[derive(Debug)]
 pub(super) struct LogTail {
@@ -334,15 +317,6 @@ mod tests {
         let small = Build::parse("arguments: --with-stream --without-http_rewrite_module");
         assert!(small.stream);
         assert_eq!(small.lacks, ["http_rewrite"]);
-    }
-
-    #[test]
-    fn the_limit_that_counts_is_the_soft_one() {
-        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
-                    Max open files            1024                 524288               files     \n";
-        assert_eq!(soft_limit(text), Some(1024));
-        assert_eq!(soft_limit(""), None);
-        assert!(open_files(std::process::id()).is_some());
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(super) fn judge(
             .any(|listener| listener.protocol != cutover_core::spec::Protocol::Tcp);
         if http && !test.reads(&file) {
             let mend = format!(
-                "write into your own `server {{}}`: include {};",
+                "write `include {};` into your own `server {{}}`",
                 file.display()
             );
             return Err(Error::NotIncluded { file, mend });

@@ -112,7 +112,7 @@ fn there(name: &'static str, state: Result<State, UnitError>) -> Result<(), Loca
     }
 }
 
-fn installed(program: &str) -> Option<PathBuf> {
+pub(super) fn installed(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .map(|folder| folder.join(program))

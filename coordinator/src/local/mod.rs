@@ -69,6 +69,8 @@ pub struct Installed {
     pub host: String,
     /// All of it was there before.
     pub unchanged: bool,
+    /// The command line is there, too.
+    pub command: bool,
 }
 
 /// Makes all of it; `say` is told each thing that was made. The addresses of `wish` are those by
@@ -111,6 +113,7 @@ pub async fn install(
     Ok(Installed {
         host: ground.host.to_string(),
         unchanged: !changed,
+        command: ground::installed("cutover").is_some(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! A machine's disk, its files, and how long a certificate holds.
 
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -47,20 +48,61 @@ fn judged(place: &Path, free: u64, mend: &str) -> Finding {
     }
 }
 
-/// How many files the processes of this machine may open, as far as this one may.
+/// How many files a service of ours may open: the one that runs, else what this process may.
 #[must_use]
 pub fn open_files(unit: &str) -> Finding {
-    let mend = format!("LimitNOFILE=65536 below [Service]: systemctl edit {unit}");
-    match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((_, most)) if most < FILES_LEAST => {
-            Finding::warn(format!("no more than {most} files may be open"), mend)
+    let mend = format!(
+        "systemctl edit {unit}: LimitNOFILE=65536 below [Service]; then: systemctl restart {unit}"
+    );
+    let (who, most) = match running(Path::new("/proc"), unit).and_then(files_of) {
+        Some(most) => (unit, Some(most)),
+        None => {
+            let here = getrlimit(Resource::RLIMIT_NOFILE);
+            ("a process here", here.ok().map(|(_, most)| most))
         }
-        Ok((_, most)) => Finding::ok(format!("{most} files may be open")),
-        Err(problem) => Finding::warn(
-            format!("the limit of open files can't be read: {problem}"),
-            mend,
-        ),
+    };
+    match most {
+        Some(most) if most < FILES_LEAST => {
+            Finding::warn(format!("{who} may open no more than {most} files"), mend)
+        }
+        Some(most) => Finding::ok(format!("{who} may open {most} files")),
+        None => Finding::warn("the limit of open files can't be read", mend),
     }
+}
+
+/// How many files a process may open.
+#[must_use]
+pub fn files_of(process: u32) -> Option<u64> {
+    soft_limit(&fs::read_to_string(format!("/proc/{process}/limits")).ok()?)
+}
+
+/// The soft limit: what counts until the process itself raises it.
+fn soft_limit(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+/// The process of a service of ours: `PROGRAM … run …`.
+fn running(processes: &Path, program: &str) -> Option<u32> {
+    let entries = fs::read_dir(processes).ok()?.filter_map(Result::ok);
+    let mut all = entries.filter_map(|entry| {
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        Some((id, fs::read(entry.path().join("cmdline")).ok()?))
+    });
+    let serves = |line: &[u8]| {
+        let line = String::from_utf8_lossy(line);
+        let mut words = line.split('\0');
+        let named = words
+            .next()
+            .is_some_and(|word| Path::new(word).ends_with(program));
+        named && words.any(|word| word == "run")
+    };
+    all.find(|(_, line)| serves(line)).map(|(id, _)| id)
 }
 
 /// How long a certificate holds at `now`; `mend` is what makes a new one.
@@ -105,6 +147,26 @@ mod tests {
         assert_eq!(level(512 << 20), Level::Warn);
         assert_eq!(level(1 << 20), Level::Error);
         assert_eq!(room(Path::new("/none/such"), "").level, Level::Warn);
+    }
+
+    #[test]
+    fn the_limit_that_counts_is_the_soft_one_of_the_service_that_runs() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                    Max open files            1024                 524288               files     \n";
+        assert_eq!(soft_limit(text), Some(1024));
+        assert_eq!(soft_limit(""), None);
+        assert!(files_of(std::process::id()).is_some());
+        let root = tempfile::tempdir().expect("a folder");
+        for (id, line) in [
+            ("7", "/usr/bin/cutover-agent\0doctor\0"),
+            ("8", "/usr/bin/cutover-agent\0--config\0x\0run\0"),
+            ("self", "/usr/bin/cutover-agent\0run\0"),
+        ] {
+            fs::create_dir(root.path().join(id)).expect("made");
+            fs::write(root.path().join(id).join("cmdline"), line).expect("written");
+        }
+        assert_eq!(running(root.path(), "cutover-agent"), Some(8));
+        assert_eq!(running(root.path(), "cutover-coordinator"), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod machine;
 use serde::Serialize;
 
 pub use clock::clock;
-pub use machine::{certificate, open_files, room};
+pub use machine::{certificate, files_of, open_files, room};
 
 /// The exit code when something does not work and a person must mend it; that of `cutover doctor`, too.
 pub const NEEDS_PERSON: u8 = 8;
