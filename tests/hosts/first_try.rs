@@ -1,4 +1,5 @@
-//! What the README tells somebody who has never seen it: its very commands, on a machine as a distribution installs it.
+//! The first day: the README's very commands on a machine as a distribution installs it, and the playbook of
+//! packaging/examples on one that shall become a host.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use cutover_tests::bed::{Machine, Root, Wish};
 use cutover_tests::image;
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, boot};
 use super::table::{Count, Found};
 
 /// Who tries it: nobody in particular, who may use sudo.
@@ -55,6 +56,49 @@ pub(crate) async fn of_the_readme(fleet: &mut Fleet) -> Found {
         struck: Count::default(),
     }
 }
+
+/// The playbook makes a machine a host, once.
+pub(crate) async fn by_ansible(fleet: &mut Fleet) -> Found {
+    let machine = boot(&fleet.bed, "solo", None, 31, &[]).await;
+    fleet.bring(&machine, &["cutover-coordinator", "cutover"]);
+    machine.ok("apt-get install -qq -y /root/debs/*.deb </dev/null && cutover-coordinator init --address 127.0.0.1");
+    fleet.bring(&machine, &["cutover-agent"]);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/examples/ansible");
+    machine.copy(&example, "/root/ansible");
+    machine.put("/root/ansible/inventory.yml", INVENTORY);
+    let play = "cd /root/ansible && deb=$(echo /root/debs/*.deb) && \
+                ansible-playbook -i inventory.yml -e \"{cutover_debs: [$deb]}\" site.yml";
+    let first = machine.ok(play);
+    assert!(
+        first.contains("failed=0") && !first.contains("changed=0"),
+        "{first}"
+    );
+    machine.ok("cutover host wait --count 1 --for ready --timeout 10s && systemctl is-active cutover-agent");
+    let again = machine.ok(play);
+    assert!(
+        again.contains("changed=0") && again.contains("failed=0"),
+        "{again}"
+    );
+    Found {
+        outcome: "installed, enrolled and ready; a second run changes nothing".to_owned(),
+        spared: Count::default(),
+        struck: Count::default(),
+    }
+}
+
+/// Of one machine, over a local connection.
+const INVENTORY: &str = "\
+all:
+  children:
+    cutover_hosts:
+      hosts: {solo: {}}
+      vars:
+        ansible_connection: local
+        ansible_python_interpreter: /usr/bin/python3
+        cutover_coordinator: 127.0.0.1:7444
+        cutover_apt_update: false
+        cutover_wait: 60s
+";
 
 /// The README's file and commands of the first try.
 fn readme() -> (String, String) {

@@ -6,7 +6,8 @@ use std::process::Command;
 use cutover_tests::scratch::Scratch;
 
 use super::fleet::{Fleet, PATIENCE, Release, package};
-use super::table::Found;
+use super::table::{Count, Found};
+use cutover_tests::bed::Machine;
 use cutover_tests::wait;
 
 /// Where the admin's own words are, in a conffile of the agent's.
@@ -113,6 +114,32 @@ pub(crate) async fn purged_and_installed_again(fleet: &mut Fleet) -> Found {
         outcome: "containers and site stay, nginx's reload and restart included; installed again, it takes them over".to_owned(),
         spared,
         struck,
+    }
+}
+
+/// What systemd thinks of the units as they run.
+#[allow(clippy::unused_async, reason = "a scenario like the others")]
+pub(crate) async fn exposure(fleet: &mut Fleet) -> Found {
+    let of = |machine: &Machine, unit: &str| {
+        let said = machine.ok(&format!("systemd-analyze security --no-pager {unit}"));
+        let line = said.lines().last().unwrap_or_default().to_owned();
+        let figure = line
+            .split(": ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next());
+        let figure: Option<f64> = figure.and_then(|figure| figure.parse().ok());
+        figure.unwrap_or_else(|| panic!("no figure in {line:?}"))
+    };
+    let coordinator = of(&fleet.coordinator, "cutover-coordinator");
+    let agent = of(&fleet.hosts[0], "cutover-agent");
+    assert!(
+        coordinator <= 2.0,
+        "the coordinator's exposure is {coordinator}"
+    );
+    Found {
+        outcome: format!("exposure of the coordinator {coordinator:.1}, of the agent {agent:.1}"),
+        spared: Count::default(),
+        struck: Count::default(),
     }
 }
 

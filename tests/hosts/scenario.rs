@@ -42,6 +42,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         "an agent is killed during a swap" CI releases::agent_killed;
         "an agent is restarted during a swap" LATER releases::agent_restarted;
         "an agent hangs during a swap" LATER releases::agent_hung;
+        "systemd looks at the units" CI packages::exposure;
         "the agents are upgraded during a release" CI packages::agent_is_upgraded;
         "the coordinator is upgraded during a release" LATER packages::coordinator_is_upgraded;
         "a host reboots" CI servers::reboot;
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         "a host hears nothing for 12 s during a swap" LATER network::deaf;
         "the coordinator is dead and somebody reverts by hand" LATER network::break_glass;
         "the README's first try, on a fresh machine" CI first_try::of_the_readme;
+        "a machine becomes a host by Ansible" CI first_try::by_ansible;
         "a host is cloned" LATER identities::cloned;
         "a host is rebuilt under its old name" LATER identities::rebuilt;
         "the coordinator is restored from an old backup" LATER identities::restored;

@@ -13,9 +13,12 @@ const BOOT: &str = "systemd systemd-sysv dbus ca-certificates iproute2 procps li
 /// What Cutover's packages depend on.
 const SERVES: &str = "docker.io iptables nginx libnginx-mod-stream";
 /// What some tries need besides: a clock that can be moved, and the tool that admins install fleets with.
-const TRIES: &str = "faketime ansible-core";
+const TRIES: &str = "faketime ansible-core python3-apt";
 /// Beginning with `bare`, in a container of it: what makes a root bootable as a container, and quiet.
 const PREPARE: &str = include_str!("prepare");
+
+/// Of how they are made; another one makes them anew.
+const FORM: &str = "3";
 
 /// Which root file system a machine boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +73,7 @@ pub(super) fn make(bed: &Bed, cache: &Path) {
 /// Where it is kept; by another name when anything that makes it has changed.
 fn file(cache: &Path, root: Root) -> PathBuf {
     let mut made_of = Sha256::new();
-    for part in [BOOT, SERVES, TRIES, PREPARE, &codename()] {
+    for part in [BOOT, SERVES, TRIES, PREPARE, FORM, &codename()] {
         made_of.update(part);
     }
     let name: String = made_of.finalize()[..6]
@@ -83,8 +86,10 @@ fn file(cache: &Path, root: Root) -> PathBuf {
 /// From this machine's own apt sources, with what is installed later already fetched: machines reach no network.
 fn bootstrap(to: &Path) {
     let half = to.with_extension("half.tar");
+    let download = "chroot \"$1\" apt-get install -qq -y --download-only";
     let fetch = format!(
-        "chroot \"$1\" apt-get install -qq -y --download-only {SERVES} {TRIES} needrestart"
+        // As somebody's `apt install` would, and the rest as little as it takes.
+        "{download} -o APT::Install-Recommends=true {SERVES} && {download} {TRIES} needrestart"
     );
     let output = Command::new("mmdebstrap")
         .args([
