@@ -86,6 +86,10 @@ impl Rollout {
         if swap.generation <= known || self.outcome().is_some() {
             return None;
         }
+        // Ordered before this rollout was: by another coordinator, which gave the same name to one of its own.
+        if swap.generation.epoch < self.plan.epoch {
+            return None;
+        }
         let forward = seat.plan.kind.candidate().map(|side| side.revision);
         let counter = swap.candidate != forward;
         if counter && !matches!(self.stage, Stage::Back { .. }) {

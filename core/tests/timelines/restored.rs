@@ -42,6 +42,19 @@ fn a_forgotten_swap_of_this_rollout_stands_as_if_it_had_been_ordered() {
 }
 
 #[test]
+fn p4_a_swap_from_before_this_rollout_is_another_coordinators_of_the_same_name() {
+    // A copy of the coordinator had given its name to another rollout; this one took itself back at once.
+    let mut fleet = Fleet::new(rolling(2));
+    fleet.take();
+    let before = Generation {
+        epoch: 0,
+        number: 7,
+    };
+    fleet.says_of(2, before, is(Target::Committed));
+    fleet.told(&[]);
+}
+
+#[test]
 fn p12_a_host_that_runs_what_nobody_asked_for_is_not_called_back() {
     let mut fleet = Fleet::new(rolling(2));
     let report = fleet.report(2, LATER, None, Some(2));
