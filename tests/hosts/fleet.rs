@@ -122,7 +122,7 @@ impl Fleet {
 
     /// The packages, enrolment, and a first release.
     pub(crate) async fn install(&mut self) -> Found {
-        let outcome = self.set_up().await;
+        let outcome = self.set_up();
         let file = self.next(Release::default());
         self.cutover(&format!("deploy -f {file}"));
         self.is_well().await;
@@ -133,7 +133,7 @@ impl Fleet {
         }
     }
 
-    async fn set_up(&self) -> String {
+    fn set_up(&self) -> String {
         let deploy = &self.coordinator;
         self.bring(deploy, &["cutover-coordinator", "cutover"]);
         deploy.ok("apt-get install -qq -y /root/debs/*.deb </dev/null");

@@ -41,7 +41,7 @@ pub(crate) async fn cloned(fleet: &mut Fleet) -> Found {
     let serving = fleet.hosts[0].ok(SERVING);
     fleet.cutover("host rm h1 --force --reason cloned");
     fleet.hosts[0].ok("systemctl stop cutover-agent && rm -r /var/lib/cutover-agent/membership");
-    enrol_again(fleet, 0).await;
+    enrol_again(fleet, 0);
     fleet.is_well().await;
     assert_eq!(fleet.hosts[0].ok(SERVING), serving);
     let (spared, struck) = watch.end(&[]).await;
@@ -189,7 +189,7 @@ pub(crate) async fn second_coordinator(fleet: &mut Fleet) -> Found {
     }
 }
 
-async fn enrol_again(fleet: &Fleet, host: usize) {
+fn enrol_again(fleet: &Fleet, host: usize) {
     let token = fleet.cutover("host token --uses 1 --expires 1h --label role=web");
     fleet.hosts[host].ok_with(
         &format!("cutover-agent enroll --coordinator {COORDINATOR}:7444 --token-file -"),
