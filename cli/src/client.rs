@@ -192,8 +192,7 @@ impl Client {
 }
 
 const UNREACHABLE: &str = "see that cutover-coordinator runs there and that the port is open; `cutover context show` says which one is meant";
-const CERTIFICATE: &str = "`cutover doctor` says how long the certificate holds; on the coordinator's machine `sudo cutover-coordinator \
-     operator NAME` makes a new one";
+const CERTIFICATE: &str = "`cutover doctor` says how long the certificate holds; the coordinator's operator makes a new one";
 
 /// An id for a request that nobody else chooses.
 pub(crate) fn request_id() -> Result<String, Failure> {

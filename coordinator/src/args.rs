@@ -21,11 +21,6 @@ Examples:
   sudo cutover-coordinator init --address deploy.example.com
   sudo cutover-coordinator init --local                          coordinator and host on this machine";
 
-const OPERATOR: &str = "\
-Examples:
-  sudo cutover-coordinator operator                              admin, in this user's context
-  sudo cutover-coordinator operator ci --context-dir ci-context";
-
 /// What to do
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -36,12 +31,6 @@ pub enum Command {
     /// on one machine, in one command. Run again, --local goes on where it stopped.
     #[command(after_help = INIT)]
     Init(InitArgs),
-    /// Make an operator's certificate and context: for somebody new, or anew before the old one ends
-    ///
-    /// It holds for 90 days. The context is written as `init` writes it, for the user who calls this;
-    /// with --context-dir it can be taken to another machine.
-    #[command(after_help = OPERATOR)]
-    Operator(OperatorArgs),
     /// Run the coordinator
     Run(Place),
     /// Write everything that is remembered to FILE; the coordinator must be stopped
@@ -120,26 +109,6 @@ pub struct InitArgs {
     /// The first operator's name
     #[arg(long, default_value = "admin")]
     pub operator: String,
-    /// What the context is called
-    #[arg(long, default_value = "default")]
-    pub context: String,
-    /// Where the context is written [default: ~/.config/cutover of the invoking user]
-    #[arg(long, value_name = "DIR")]
-    pub context_dir: Option<PathBuf>,
-    /// Where everything lies
-    #[command(flatten)]
-    pub place: Place,
-}
-
-/// What `operator` is told
-#[derive(Debug, Args)]
-pub struct OperatorArgs {
-    /// The operator's name
-    #[arg(default_value = "admin")]
-    pub name: String,
-    /// How this operator reaches the coordinator [default: the first of its addresses]
-    #[arg(long, value_name = "HOST")]
-    pub address: Option<String>,
     /// What the context is called
     #[arg(long, default_value = "default")]
     pub context: String,

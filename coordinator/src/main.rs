@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use cutover_coordinator::args::{Cli, Command, InitArgs, OperatorArgs, Place};
+use cutover_coordinator::args::{Cli, Command, InitArgs, Place};
 use cutover_coordinator::config::{self, Config};
 use cutover_coordinator::init::{self, Wish};
 use cutover_coordinator::local;
@@ -37,7 +37,6 @@ fn main() -> ExitCode {
 fn act(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init(args) => make(&args).map(|()| ExitCode::SUCCESS),
-        Command::Operator(args) => operator(&args).map(|()| ExitCode::SUCCESS),
         Command::Run(place) => run(&place).map(|()| ExitCode::SUCCESS),
         Command::Backup { file, place } => backup(&file, &place),
         Command::Restore { file, place } => restore(&file, &place),
@@ -88,34 +87,6 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
     say(
         "then: cutover host token                            (and on each host: cutover-agent enroll)",
     );
-    Ok(())
-}
-
-fn operator(args: &OperatorArgs) -> anyhow::Result<()> {
-    let config = args.place.config()?;
-    let reached = config.reached_at()?;
-    let address = match &args.address {
-        Some(address) if !reached.contains(address) => anyhow::bail!(
-            "the coordinator's certificate is for {}, not for {address}; add it to `addresses` in coordinator.toml, then: \
-             systemctl restart cutover-coordinator",
-            reached.join(", ")
-        ),
-        Some(address) => vec![address.clone()],
-        None => reached,
-    };
-    let wish = Wish {
-        addresses: address,
-        operator: args.name.parse()?,
-        context: args.context.clone(),
-        context_dir: args.context_dir.clone(),
-    };
-    let made = init::operator(&config, &wish)?;
-    say(&format!(
-        "operator {}, context {:?}: {}",
-        args.name,
-        args.context,
-        made.context.display()
-    ));
     Ok(())
 }
 

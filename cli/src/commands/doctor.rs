@@ -16,11 +16,6 @@ use crate::render::words::length;
 /// A certificate that ends sooner is worth a warning.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
-const NEW_CERTIFICATE: &str =
-    "on the coordinator's machine: sudo cutover-coordinator operator NAME";
-const NEW_CA: &str =
-    "on the coordinator's machine, `cutover-coordinator doctor` says how to begin anew";
-
 /// `cutover doctor`
 pub(super) async fn doctor(cx: &Cx<'_>) -> Result<Exit, Failure> {
     let context = Context::resolve(cx.environment, cx.shared.context.as_deref())?;
@@ -77,20 +72,24 @@ fn of_context(context: &Context) -> Vec<Finding> {
         ),
         "",
     )];
-    let now = SystemTime::now();
     if let Some(life) = context.life() {
-        findings.push(if now < life.from {
-            finding(
+        findings.push(match life.until.duration_since(SystemTime::now()) {
+            Ok(left) if left > SOON => finding(
+                "ok",
+                format!("the certificate holds for {}", length(left)),
+                "",
+            ),
+            Ok(left) => finding(
+                "warn",
+                format!("the certificate ends in {}", length(left)),
+                "ask the coordinator's operator for a new one",
+            ),
+            Err(_) => finding(
                 "error",
-                "the certificate begins in the future: the clock here is wrong".to_owned(),
-                "timedatectl set-ntp true",
-            )
-        } else {
-            ends("the certificate", life.until, now, NEW_CERTIFICATE)
+                "the certificate has expired, or the clock here is wrong".to_owned(),
+                "ask the coordinator's operator for a new one",
+            ),
         });
-    }
-    if let Some(until) = context.ca_until() {
-        findings.push(ends("the coordinator's CA", until, now, NEW_CA));
     }
     if let Some(path) = &context.key_file
         && let Ok(metadata) = std::fs::metadata(path)
@@ -104,18 +103,6 @@ fn of_context(context: &Context) -> Vec<Finding> {
         ));
     }
     findings
-}
-
-fn ends(what: &str, until: SystemTime, now: SystemTime, mend: &str) -> Finding {
-    match until.duration_since(now) {
-        Ok(left) if left > SOON => finding("ok", format!("{what} holds for {}", length(left)), ""),
-        Ok(left) => finding("warn", format!("{what} ends in {}", length(left)), mend),
-        Err(_) => finding(
-            "error",
-            format!("{what} has expired, or the clock here is wrong"),
-            mend,
-        ),
-    }
 }
 
 fn words(findings: &[Finding]) -> String {
@@ -132,28 +119,4 @@ fn words(findings: &[Finding]) -> String {
         }
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_ends_is_told_by_its_days_with_the_command_that_makes_a_new_one() {
-        let now = SystemTime::now();
-        let days = |days: u64| now + Duration::from_secs(days * 24 * 3600);
-        let of = |until| ends("the certificate", until, now, NEW_CERTIFICATE);
-        assert_eq!(
-            (of(days(60)).level.as_str(), of(days(60)).mend.as_str()),
-            ("ok", "")
-        );
-        for (until, level) in [(days(3), "warn"), (now - Duration::from_secs(1), "error")] {
-            let found = of(until);
-            assert_eq!(found.level, level);
-            assert!(
-                found.mend.contains("cutover-coordinator operator"),
-                "{found:?}"
-            );
-        }
-    }
 }

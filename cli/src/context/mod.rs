@@ -9,7 +9,6 @@ pub(crate) mod file;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use cutover_proto::identity::Identity;
 use cutover_proto::tls::{Address, ClientTls, Credentials, Life, TlsError, Trust};
@@ -126,11 +125,6 @@ impl Context {
     pub(crate) fn who(&self) -> String {
         Identity::of_certificate(self.credentials.certificate())
             .map_or_else(|_| "nobody".to_owned(), |who| who.to_string())
-    }
-
-    /// Until when the CA holds.
-    pub(crate) fn ca_until(&self) -> Option<SystemTime> {
-        self.trust.until()
     }
 
     /// From when until when the certificate holds.

@@ -10,6 +10,7 @@ mod enrol;
 mod ground;
 mod operator;
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use cutover_daemon::unit::{self, Started, State, UnitError};
@@ -51,6 +52,18 @@ pub enum LocalError {
     /// The CA that is there, or its certificates.
     #[error("using the operator's certificate")]
     Tls(#[from] TlsError),
+    /// The context of that name is in use for another coordinator.
+    #[error(
+        "the context {name:?} in {} is for another coordinator, at {address}; choose another name with --context NAME", path.display()
+    )]
+    Context {
+        /// Its name.
+        name: String,
+        /// Where it is.
+        path: PathBuf,
+        /// Where the other one is.
+        address: String,
+    },
     /// A unit.
     #[error(transparent)]
     Unit(#[from] UnitError),
@@ -136,12 +149,11 @@ fn access(
     };
     let known = contexts.known(&wish.context, made_before.as_ref(), &address, now);
     if let Known::Anothers(address) = known {
-        let taken = InitError::Taken {
+        return Err(LocalError::Context {
             name: wish.context.clone(),
             path: contexts.path(),
             address,
-        };
-        return Err(taken.into());
+        });
     }
     let authority = match made_before {
         Some(authority) => authority,

@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
@@ -13,7 +12,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
-use super::{Life, TlsError, provider};
+use super::{TlsError, provider};
 
 /// A certificate chain, the holder's first, and the key of the first.
 pub struct Credentials {
@@ -74,7 +73,6 @@ impl fmt::Debug for Credentials {
 pub struct Trust {
     pub(super) roots: Arc<RootCertStore>,
     fingerprints: Vec<Fingerprint>,
-    until: Option<SystemTime>,
 }
 
 impl Trust {
@@ -85,23 +83,14 @@ impl Trust {
     pub fn from_pem(text: &str) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         let mut fingerprints = Vec::new();
-        let mut until = None;
         for certificate in certificates(text)? {
             fingerprints.push(Fingerprint::of(&certificate));
-            until = until.max(Some(Life::of_certificate(&certificate)?.until));
             roots.add(certificate).map_err(TlsError::Trust)?;
         }
         Ok(Self {
             roots: Arc::new(roots),
             fingerprints,
-            until,
         })
-    }
-
-    /// Until when at least one of them holds.
-    #[must_use]
-    pub fn until(&self) -> Option<SystemTime> {
-        self.until
     }
 
     /// Which they are.
