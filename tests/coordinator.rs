@@ -11,5 +11,7 @@ mod crashes;
 mod doors;
 #[path = "coordinator/host.rs"]
 mod host;
+#[path = "coordinator/operators.rs"]
+mod operators;
 #[path = "coordinator/rollouts.rs"]
 mod rollouts;

@@ -23,6 +23,8 @@ pub enum Command {
     Init(InitArgs),
     /// Run the coordinator
     Run(Place),
+    /// Give an operator a new certificate, and write the context that uses it; needs no running coordinator
+    Operator(OperatorArgs),
     /// Write everything that is remembered to FILE; the coordinator must be stopped
     Backup {
         /// Where to
@@ -87,6 +89,23 @@ pub struct InitArgs {
     pub address: Vec<String>,
     /// The first operator's name
     #[arg(long, default_value = "admin")]
+    pub operator: String,
+    /// What the context is called
+    #[arg(long, default_value = "default")]
+    pub context: String,
+    /// Where the context is written [default: ~/.config/cutover of the invoking user]
+    #[arg(long, value_name = "DIR")]
+    pub context_dir: Option<PathBuf>,
+    /// Where everything lies
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// What `operator` is told
+#[derive(Debug, Args)]
+pub struct OperatorArgs {
+    /// Who: a person or a CI job, known or new
+    #[arg(value_name = "NAME")]
     pub operator: String,
     /// What the context is called
     #[arg(long, default_value = "default")]

@@ -15,7 +15,7 @@ use cutover_proto::tls::{Address, AddressError, PRIVATE, PUBLIC, write_file};
 use nix::unistd::User;
 
 use crate::config::Config;
-use crate::pki::{Authority, PkiError};
+use crate::pki::{Authority, Issued, PkiError, operators};
 
 /// Why there is nothing to begin with.
 #[derive(Debug, thiserror::Error)]
@@ -82,51 +82,84 @@ pub fn init(config: &Config, wish: &Wish) -> Result<Made, InitError> {
     let now = SystemTime::now();
     let first = wish.addresses.first().map_or("", String::as_str);
     let address = Address::new(first, config.port)?;
-    let (folder, owner) = match &wish.context_dir {
-        Some(folder) => (folder.clone(), None),
-        None => config_folder().ok_or(InitError::NoHome)?,
-    };
-    let context = folder.join("context.toml");
-    let mut table = read_contexts(&context)?; // before anything is made
+    let mut contexts = Contexts::open(wish.context_dir.as_deref())?; // before anything is made
     make_dir(&config.state_dir)?;
     let authority = Authority::init(&config.pki(), &wish.addresses, now)?;
     let list = format!("{}\n", wish.addresses.join("\n"));
     write(&config.addresses_file(), &list, PUBLIC)?;
 
-    let issued = authority.operator(&wish.operator, now)?;
-    make_dir(&folder)?;
-    let name = &wish.context;
-    let file = |ending: &str| format!("{name}{ending}");
-    let key = issued.key_pem.as_ref().map_or("", |key| key.expose());
-    write(&folder.join(file(".key")), key, PRIVATE)?;
-    write(&folder.join(file(".pem")), &issued.certificate_pem, PUBLIC)?;
-    write(
-        &folder.join(file("-ca.pem")),
-        &authority.bundle_pem(),
-        PUBLIC,
-    )?;
-    add_context(&mut table, name, &address, file);
-    write(&context, &table.to_string(), PRIVATE)?;
-    if let Some((uid, gid)) = owner {
-        let files = [
-            file(".key"),
-            file(".pem"),
-            file("-ca.pem"),
-            "context.toml".to_owned(),
-        ];
-        let paths = files
-            .iter()
-            .map(|file| folder.join(file))
-            .chain([folder.clone()]);
-        paths
-            .into_iter()
-            .try_for_each(|path| give(&path, uid, gid))?;
-    }
+    let issued = operators::issue(&authority, &config.pki(), &wish.operator, now)?;
+    contexts.choose(&wish.context);
+    let context = contexts.keep(&wish.context, &address, &issued, &authority.bundle_pem())?;
     keep_owner(&config.state_dir)?;
     Ok(Made {
         context,
         fingerprint: authority.fingerprint().to_string(),
     })
+}
+
+/// Somebody's contexts: `context.toml`, and the certificates beside it.
+pub(crate) struct Contexts {
+    pub(crate) folder: PathBuf,
+    owner: Owner,
+    pub(crate) table: toml::Table,
+}
+
+impl Contexts {
+    /// Those in `folder`; none: the invoking user's.
+    pub(crate) fn open(folder: Option<&Path>) -> Result<Self, InitError> {
+        let (folder, owner) = match folder {
+            Some(folder) => (folder.to_owned(), None),
+            None => config_folder().ok_or(InitError::NoHome)?,
+        };
+        let table = read_contexts(&folder.join("context.toml"))?;
+        Ok(Self {
+            folder,
+            owner,
+            table,
+        })
+    }
+
+    /// This one is in use from now on.
+    pub(crate) fn choose(&mut self, name: &str) {
+        self.table.insert("current".to_owned(), name.into());
+    }
+
+    /// Writes the context `name`; gives the file that lists it.
+    pub(crate) fn keep(
+        mut self,
+        name: &str,
+        address: &Address,
+        issued: &Issued,
+        bundle: &str,
+    ) -> Result<PathBuf, InitError> {
+        let folder = self.folder;
+        make_dir(&folder)?;
+        let file = |ending: &str| format!("{name}{ending}");
+        let key = issued.key_pem.as_ref().map_or("", |key| key.expose());
+        write(&folder.join(file(".key")), key, PRIVATE)?;
+        write(&folder.join(file(".pem")), &issued.certificate_pem, PUBLIC)?;
+        write(&folder.join(file("-ca.pem")), bundle, PUBLIC)?;
+        let context = folder.join("context.toml");
+        add_context(&mut self.table, name, address, file);
+        write(&context, &self.table.to_string(), PRIVATE)?;
+        if let Some((uid, gid)) = self.owner {
+            let files = [
+                file(".key"),
+                file(".pem"),
+                file("-ca.pem"),
+                "context.toml".to_owned(),
+            ];
+            let paths = files
+                .iter()
+                .map(|file| folder.join(file))
+                .chain([folder.clone()]);
+            paths
+                .into_iter()
+                .try_for_each(|path| give(&path, uid, gid))?;
+        }
+        Ok(context)
+    }
 }
 
 fn read_contexts(path: &Path) -> Result<toml::Table, InitError> {
@@ -155,7 +188,9 @@ fn add_context(
     ] {
         entry.insert(key.to_owned(), value.into());
     }
-    table.insert("current".to_owned(), name.into());
+    table
+        .entry("current")
+        .or_insert_with(|| name.to_owned().into());
     let contexts = table
         .entry("contexts")
         .or_insert_with(|| toml::Table::new().into());

@@ -13,6 +13,7 @@ pub mod helm;
 pub mod http;
 pub mod init;
 pub mod metrics;
+pub mod operator;
 pub mod pki;
 pub mod planner;
 pub mod roster;

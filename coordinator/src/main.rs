@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use cutover_coordinator::args::{Cli, Command, InitArgs, Place};
+use cutover_coordinator::args::{Cli, Command, InitArgs, OperatorArgs, Place};
 use cutover_coordinator::config;
 use cutover_coordinator::init::{self, Wish};
+use cutover_coordinator::operator;
 use cutover_coordinator::run::{Coordinator, Look};
 use cutover_coordinator::store::{Options, Probe, Store, probe_main};
 use cutover_daemon::{findings, logging, service};
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
 fn act(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init(args) => make(&args).map(|()| ExitCode::SUCCESS),
+        Command::Operator(args) => give_certificate(&args).map(|()| ExitCode::SUCCESS),
         Command::Run(place) => run(&place).map(|()| ExitCode::SUCCESS),
         Command::Backup { file, place } => backup(&file, &place),
         Command::Restore { file, place } => restore(&file, &place),
@@ -68,6 +70,20 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
     say(
         "then: cutover host token                            (and on each host: cutover-agent enroll)",
     );
+    Ok(())
+}
+
+fn give_certificate(args: &OperatorArgs) -> anyhow::Result<()> {
+    let config = args.place.config()?;
+    let wish = operator::Wish {
+        operator: args.operator.parse()?,
+        context: args.context.clone(),
+        context_dir: args.context_dir.clone(),
+    };
+    let made = operator::operator(&config, &wish)?;
+    for line in made.words(&wish) {
+        say(&line);
+    }
     Ok(())
 }
 

@@ -82,12 +82,12 @@ fn of_context(context: &Context) -> Vec<Finding> {
             Ok(left) => finding(
                 "warn",
                 format!("the certificate ends in {}", length(left)),
-                "ask the coordinator's operator for a new one",
+                &context.renewal(),
             ),
             Err(_) => finding(
                 "error",
                 "the certificate has expired, or the clock here is wrong".to_owned(),
-                "ask the coordinator's operator for a new one",
+                &context.renewal(),
             ),
         });
     }

@@ -127,6 +127,21 @@ impl Context {
             .map_or_else(|_| "nobody".to_owned(), |who| who.to_string())
     }
 
+    /// What gives us a new certificate.
+    pub(crate) fn renewal(&self) -> String {
+        let name = match Identity::of_certificate(self.credentials.certificate()) {
+            Ok(Identity::Operator(name)) => name.to_string(),
+            Ok(Identity::Agent(_) | Identity::Coordinator) | Err(_) => "NAME".to_owned(),
+        };
+        let context = match self.name.as_str() {
+            "default" | "environment" => String::new(),
+            name => format!(" --context {name}"),
+        };
+        format!(
+            "`sudo cutover-coordinator operator {name}{context}` on the coordinator's machine; it says how to copy the context here"
+        )
+    }
+
     /// From when until when the certificate holds.
     pub(crate) fn life(&self) -> Option<Life> {
         Life::of_certificate(self.credentials.certificate()).ok()

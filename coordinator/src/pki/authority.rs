@@ -203,6 +203,12 @@ impl Authority {
         self.fingerprint
     }
 
+    /// Of the CA whose certificates hosts and operators are given.
+    #[must_use]
+    pub fn issuer(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
     /// All CAs that are to be believed, PEM.
     #[must_use]
     pub fn bundle_pem(&self) -> String {

@@ -10,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use cutover_proto::tls::{Credentials, Life, PRIVATE, PUBLIC, random, write_file};
+use cutover_proto::tls::{Credentials, Life, PRIVATE, PUBLIC, random, write_file_of_folder};
 
 use super::authority::{Authority, PkiError};
 
@@ -130,7 +130,8 @@ fn read(path: &Path) -> Result<String, PkiError> {
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
-    write_file(path, text.as_bytes(), mode).map_err(|source| failed("writing", path, source))
+    write_file_of_folder(path, text.as_bytes(), mode)
+        .map_err(|source| failed("writing", path, source))
 }
 
 fn failed(doing: &'static str, path: &Path, source: io::Error) -> PkiError {

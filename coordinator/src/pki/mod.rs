@@ -8,6 +8,7 @@
 pub mod admission;
 mod authority;
 mod folder;
+pub mod operators;
 mod registry;
 
 pub use admission::{Ask, HostRecord, Standing, TokenRecord};
