@@ -25,6 +25,12 @@ pub enum Command {
     Run(Place),
     /// Give an operator a new certificate, and write the context that uses it; needs no running coordinator
     Operator(OperatorArgs),
+    /// Let a new CA take over from the old one, a step at a time
+    Ca {
+        /// Which step
+        #[command(subcommand)]
+        step: CaStep,
+    },
     /// Write everything that is remembered to FILE; the coordinator must be stopped
     Backup {
         /// Where to
@@ -56,6 +62,30 @@ pub enum Command {
         /// The database's directory
         dir: PathBuf,
     },
+}
+
+/// The steps, in their order; each can be repeated
+#[derive(Debug, Subcommand)]
+pub enum CaStep {
+    /// Say how far it is, and what comes next
+    Status(Place),
+    /// Make the next CA, to be believed beside the old one
+    Begin(Place),
+    /// Let it make the certificates; refused until every host believes it
+    Switch(CaArgs),
+    /// Let it be the only one; refused until every host and operator has a certificate of it
+    End(CaArgs),
+}
+
+/// What a step is told that may leave somebody behind
+#[derive(Debug, Args)]
+pub struct CaArgs {
+    /// Leave those behind who are not ready; after `end`, such hosts must enrol anew
+    #[arg(long)]
+    pub force: bool,
+    /// Where everything lies
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// Where everything lies, and what is typed instead of written in the file

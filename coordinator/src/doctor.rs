@@ -33,6 +33,7 @@ pub fn examine(config: &Config, probe: &Probe) -> Vec<Finding> {
     let mut found = addresses(config);
     found.extend(gates(config, runs));
     found.push(certificate(config, SystemTime::now()));
+    found.extend(crate::ca::findings(config, SystemTime::now()));
     found.push(of_store(condition));
     found.push(findings::room(&config.state_dir, ROOM));
     found.push(findings::open_files("cutover-coordinator"));

@@ -5,6 +5,7 @@
 //! word on who is who, [`planner`] turns wishes into plans.
 
 pub mod args;
+pub mod ca;
 pub mod config;
 pub mod console;
 pub mod doctor;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use cutover_coordinator::args::{Cli, Command, InitArgs, OperatorArgs, Place};
+use cutover_coordinator::args::{CaStep, Cli, Command, InitArgs, OperatorArgs, Place};
+use cutover_coordinator::ca;
 use cutover_coordinator::config;
 use cutover_coordinator::init::{self, Wish};
 use cutover_coordinator::operator;
@@ -37,6 +38,7 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init(args) => make(&args).map(|()| ExitCode::SUCCESS),
         Command::Operator(args) => give_certificate(&args).map(|()| ExitCode::SUCCESS),
+        Command::Ca { step } => replace_ca(&step),
         Command::Run(place) => run(&place).map(|()| ExitCode::SUCCESS),
         Command::Backup { file, place } => backup(&file, &place),
         Command::Restore { file, place } => restore(&file, &place),
@@ -85,6 +87,27 @@ fn give_certificate(args: &OperatorArgs) -> anyhow::Result<()> {
         say(&line);
     }
     Ok(())
+}
+
+fn replace_ca(step: &CaStep) -> anyhow::Result<ExitCode> {
+    let done = match step {
+        CaStep::Status(place) => ca::status(&place.config()?),
+        CaStep::Begin(place) => ca::begin(&place.config()?),
+        CaStep::Switch(args) => ca::switch(&args.place.config()?, args.force),
+        CaStep::End(args) => ca::end(&args.place.config()?, args.force),
+    };
+    match done {
+        Ok(lines) => {
+            let text = lines.join("\n");
+            writeln!(std::io::stdout(), "{text}").context("could not write to standard output")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) if error.is_refusal() => {
+            say(&format!("cutover-coordinator: {}", logging::chain(&error)));
+            Ok(ExitCode::from(ca::REFUSED))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn run(place: &Place) -> anyhow::Result<()> {
