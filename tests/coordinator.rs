@@ -15,3 +15,5 @@ mod host;
 mod operators;
 #[path = "coordinator/rollouts.rs"]
 mod rollouts;
+#[path = "coordinator/succession.rs"]
+mod succession;
