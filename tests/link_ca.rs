@@ -252,3 +252,40 @@ async fn a_host_whose_answer_was_lost_is_not_counted_and_is_asked_again() {
     );
     assert_eq!(names(&coordinator.holdings().uncertified(&next)), ["web-1"]);
 }
+
+#[tokio::test]
+async fn a_host_that_was_left_behind_is_refused_and_comes_back_with_a_new_token() {
+    let coordinator = Coordinator::start();
+    let folder = tempfile::tempdir().unwrap();
+    let left = coordinator.enrolled(folder.path(), "web-1").await;
+    let coordinator = at(coordinator, Stage::Begun).await;
+    let coordinator = at(coordinator, Stage::Switched).await;
+    let coordinator = at(coordinator, Stage::Settled).await;
+    let mut agent = Agent::start(left.clone());
+    let reason = agent.disconnected().await;
+    agent.stop.cancel();
+    assert!(reason.to_string().contains("unknown CA"), "{reason}");
+    assert!(coordinator.roster.present().is_empty());
+    assert!(renew(&left, "machine-of-web-1").await.is_err());
+    let token = coordinator.token(1, LONG);
+    let wish = || coordinator.wish("web-1", token.clone());
+    let stays = enroll(folder.path(), wish()).await;
+    assert!(
+        matches!(stays, Err(EnrollError::AnotherCoordinator { .. })),
+        "it says what to remove: {stays:?}"
+    );
+    // As the message says; and `cutover host rm`, because the key is a new one.
+    for file in ["link.key", "link.json"] {
+        std::fs::remove_file(folder.path().join(file)).unwrap();
+    }
+    assert!(
+        enroll(folder.path(), wish()).await.is_err(),
+        "the name is taken"
+    );
+    coordinator.registry.remove("web-1");
+    let Enrolled::New(membership) = enroll(folder.path(), wish()).await.unwrap() else {
+        panic!("enrolled already")
+    };
+    let mut agent = Agent::start(membership);
+    agent.connected().await;
+}

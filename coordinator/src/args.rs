@@ -68,7 +68,14 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum CaStep {
     /// Say how far it is, and what comes next
-    Status(Place),
+    Status {
+        /// One JSON object, or words
+        #[arg(short, long, value_parser = ["json", "text"], default_value = "text")]
+        output: String,
+        /// Where everything lies
+        #[command(flatten)]
+        place: Place,
+    },
     /// Make the next CA, to be believed beside the old one
     Begin(Place),
     /// Let it make the certificates; refused until every host believes it

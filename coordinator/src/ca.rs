@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime};
 
 use cutover_daemon::findings::Finding;
-use cutover_proto::tls::Life;
+use cutover_proto::tls::{Fingerprint, Life};
 
 use crate::config::Config;
 use crate::pki::PkiError;
@@ -221,6 +221,34 @@ pub fn status(config: &Config) -> Result<Vec<String>, CaError> {
         }
     });
     Ok(lines)
+}
+
+/// The same, for programs.
+///
+/// # Errors
+/// When the CA's files cannot be read.
+pub fn json(config: &Config) -> Result<String, CaError> {
+    let course = succession::course(&config.pki())?;
+    let seconds = |at: SystemTime| {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH);
+        since.unwrap_or_default().as_secs()
+    };
+    let ca = |(ca, life): (Fingerprint, Life)| serde_json::json!({"sha256": ca.to_string(), "until_unix_seconds": seconds(life.until)});
+    let stage = match course.stage {
+        Stage::Settled => "settled",
+        Stage::Begun => "begun",
+        Stage::Switched => "switched",
+    };
+    let operators = operators::newest(&config.pki(), SystemTime::now());
+    let report = serde_json::json!({
+        "stage": stage,
+        "ca": ca(course.ca),
+        "next": course.next.map(ca),
+        // null: no coordinator answers.
+        "coordinator": ask(config.http()).ok(),
+        "operators": operators.into_values().collect::<Vec<_>>(),
+    });
+    Ok(report.to_string())
 }
 
 /// What a doctor says of it.

@@ -91,7 +91,10 @@ fn give_certificate(args: &OperatorArgs) -> anyhow::Result<()> {
 
 fn replace_ca(step: &CaStep) -> anyhow::Result<ExitCode> {
     let done = match step {
-        CaStep::Status(place) => ca::status(&place.config()?),
+        CaStep::Status { output, place } if output == "json" => {
+            ca::json(&place.config()?).map(|text| vec![text])
+        }
+        CaStep::Status { place, .. } => ca::status(&place.config()?),
         CaStep::Begin(place) => ca::begin(&place.config()?),
         CaStep::Switch(args) => ca::switch(&args.place.config()?, args.force),
         CaStep::End(args) => ca::end(&args.place.config()?, args.force),

@@ -1,9 +1,12 @@
 //! One CA takes over from another, by the program, on a coordinator that is killed at each step.
 
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use cutover_proto::v1;
 use cutover_tests::process::built;
+use cutover_tests::root_or_skip;
 use nix::sys::signal::Signal;
 
 use crate::bed::{Bed, spec, until};
@@ -69,6 +72,14 @@ async fn no_step_is_taken_before_every_host_and_operator_is_ready_and_each_says_
     .await;
     let said = step(&bed, &["switch"], Some("h2 (away), h3 (away)"));
     assert!(!said.contains("h1"), "{said}");
+    let status = run(&bed, &["ca", "status", "-o", "json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    assert_eq!(status["stage"], "begun");
+    let believes = |host: usize| {
+        let trusts = status["coordinator"]["hosts"][host]["trusts"].as_array();
+        trusts.is_some_and(|trusts| trusts.contains(&status["next"]["sha256"]))
+    };
+    assert_eq!([believes(0), believes(1)], [true, false], "{status}");
     let doctor = run(&bed, &["doctor"]);
     let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(
@@ -126,4 +137,45 @@ async fn no_step_is_taken_before_every_host_and_operator_is_ready_and_each_says_
     let shown = bed.deploy(spec("shop/web", "1")).await;
     assert_eq!(shown.outcome(), v1::Outcome::Committed, "{shown:?}");
     bed.assert_sound();
+}
+
+#[test]
+fn what_root_changes_in_the_folder_of_the_services_user_is_that_users() {
+    if !root_or_skip("what_root_changes_in_the_folder_of_the_services_user_is_that_users") {
+        return;
+    }
+    const NOBODY: u32 = 65_534;
+    let bed = Bed::empty();
+    let pki = bed.scratch.join("state/pki");
+    let files = || {
+        let entries = std::fs::read_dir(&pki).expect("readable");
+        let paths = entries.map(|entry| entry.expect("readable").path());
+        paths.collect::<Vec<_>>()
+    };
+    let give = |path: &Path| chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+    give(&pki);
+    files().iter().for_each(|path| give(path));
+    let context = bed.scratch.join("context");
+    let steps: [&[&str]; 4] = [
+        &["ca", "begin"],
+        &["ca", "switch", "--force"],
+        &[
+            "operator",
+            "admin",
+            "--context-dir",
+            &context.to_string_lossy(),
+        ],
+        &["ca", "end", "--force"],
+    ];
+    for arguments in steps {
+        let ran = run(&bed, arguments);
+        assert!(ran.status.success(), "{arguments:?}: {ran:?}");
+        for path in files() {
+            let metadata = path.metadata().expect("readable");
+            assert_eq!(metadata.uid(), NOBODY, "{}", path.display());
+            let secret = path.extension().is_some_and(|end| end == "key");
+            let expected = if secret { 0o600 } else { 0o644 };
+            assert_eq!(metadata.mode() & 0o777, expected, "{}", path.display());
+        }
+    }
 }
