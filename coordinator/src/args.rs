@@ -21,6 +21,11 @@ Examples:
   sudo cutover-coordinator init --address deploy.example.com
   sudo cutover-coordinator init --local                          coordinator and host on this machine";
 
+const OPERATOR: &str = "\
+Examples:
+  sudo cutover-coordinator operator alice                        in this user's context
+  sudo cutover-coordinator operator ci --context-dir ./ci        three files for another machine";
+
 /// What to do
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -33,6 +38,19 @@ pub enum Command {
     Init(InitArgs),
     /// Run the coordinator
     Run(Place),
+    /// Give an operator a new certificate, and write the context that uses it
+    ///
+    /// The operator is known or new; the certificate holds for 90 days. The context is written for the
+    /// user who calls this, and is said as it is taken to another machine. What is somebody else's or
+    /// another coordinator's is not written over. Needs no running coordinator.
+    #[command(after_help = OPERATOR)]
+    Operator(OperatorArgs),
+    /// Let a new CA take over from the old one, a step at a time
+    Ca {
+        /// Which step
+        #[command(subcommand)]
+        step: CaStep,
+    },
     /// Write everything that is remembered to FILE; the coordinator must be stopped
     Backup {
         /// Where to
@@ -64,6 +82,37 @@ pub enum Command {
         /// The database's directory
         dir: PathBuf,
     },
+}
+
+/// The steps, in their order; each can be repeated
+#[derive(Debug, Subcommand)]
+pub enum CaStep {
+    /// Say how far it is, and what comes next
+    Status {
+        /// One JSON object, or words
+        #[arg(short, long, value_parser = ["json", "text"], default_value = "text")]
+        output: String,
+        /// Where everything lies
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make the next CA, to be believed beside the old one
+    Begin(Place),
+    /// Let it make the certificates; refused until every host believes it
+    Switch(CaArgs),
+    /// Let it be the only one; refused until every host and operator has a certificate of it
+    End(CaArgs),
+}
+
+/// What a step is told that may leave somebody behind
+#[derive(Debug, Args)]
+pub struct CaArgs {
+    /// Leave those behind who are not ready; after `end`, such hosts must enrol anew
+    #[arg(long)]
+    pub force: bool,
+    /// Where everything lies
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// Where everything lies, and what is typed instead of written in the file
@@ -108,6 +157,23 @@ pub struct InitArgs {
     pub no_start: bool,
     /// The first operator's name
     #[arg(long, default_value = "admin")]
+    pub operator: String,
+    /// What the context is called
+    #[arg(long, default_value = "default")]
+    pub context: String,
+    /// Where the context is written [default: ~/.config/cutover of the invoking user]
+    #[arg(long, value_name = "DIR")]
+    pub context_dir: Option<PathBuf>,
+    /// Where everything lies
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// What `operator` is told
+#[derive(Debug, Args)]
+pub struct OperatorArgs {
+    /// Who: a person or a CI job, known or new
+    #[arg(value_name = "NAME")]
     pub operator: String,
     /// What the context is called
     #[arg(long, default_value = "default")]

@@ -72,24 +72,26 @@ fn of_context(context: &Context) -> Vec<Finding> {
         ),
         "",
     )];
+    let now = SystemTime::now();
     if let Some(life) = context.life() {
-        findings.push(match life.until.duration_since(SystemTime::now()) {
-            Ok(left) if left > SOON => finding(
-                "ok",
-                format!("the certificate holds for {}", length(left)),
-                "",
-            ),
-            Ok(left) => finding(
-                "warn",
-                format!("the certificate ends in {}", length(left)),
-                "ask the coordinator's operator for a new one",
-            ),
-            Err(_) => finding(
+        findings.push(if now < life.from {
+            finding(
                 "error",
-                "the certificate has expired, or the clock here is wrong".to_owned(),
-                "ask the coordinator's operator for a new one",
-            ),
+                "the certificate begins in the future: the clock here is wrong".to_owned(),
+                "timedatectl set-ntp true",
+            )
+        } else {
+            ends("the certificate", life.until, now, &context.renewal())
         });
+    }
+    // How long the coordinator's CA holds it says itself; this is about what is believed here.
+    if let Some(until) = context.ca_until() {
+        let mend = format!(
+            "`sudo cutover-coordinator ca status` says whether a new CA took over; {}",
+            context.renewal()
+        );
+        let found = ends("the CA of the context", until, now, &mend);
+        findings.extend((found.level != "ok").then_some(found));
     }
     if let Some(path) = &context.key_file
         && let Ok(metadata) = std::fs::metadata(path)
@@ -103,6 +105,18 @@ fn of_context(context: &Context) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+fn ends(what: &str, until: SystemTime, now: SystemTime, mend: &str) -> Finding {
+    match until.duration_since(now) {
+        Ok(left) if left > SOON => finding("ok", format!("{what} holds for {}", length(left)), ""),
+        Ok(left) => finding("warn", format!("{what} ends in {}", length(left)), mend),
+        Err(_) => finding(
+            "error",
+            format!("{what} has expired, or the clock here is wrong"),
+            mend,
+        ),
+    }
 }
 
 fn words(findings: &[Finding]) -> String {
@@ -119,4 +133,24 @@ fn words(findings: &[Finding]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_is_told_by_its_days_with_the_command_that_makes_a_new_one() {
+        let now = SystemTime::now();
+        let days = |days: u64| now + Duration::from_secs(days * 24 * 3600);
+        let of = |until| ends("the certificate", until, now, "mend it");
+        let told = |found: &Finding| (found.level.clone(), found.mend.clone());
+        let is = |level: &str, mend: &str| (level.to_owned(), mend.to_owned());
+        assert_eq!(told(&of(days(60))), is("ok", ""));
+        assert_eq!(told(&of(days(3))), is("warn", "mend it"));
+        assert_eq!(
+            told(&of(now - Duration::from_secs(1))),
+            is("error", "mend it")
+        );
+    }
 }

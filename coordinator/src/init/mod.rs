@@ -17,7 +17,7 @@ use cutover_proto::tls::{Address, AddressError, PUBLIC, write_file};
 pub use context::{Contexts, Known};
 
 use crate::config::Config;
-use crate::pki::{Authority, PkiError};
+use crate::pki::{Authority, PkiError, operators};
 
 /// Why there is nothing to begin with.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +84,11 @@ pub fn init(config: &Config, wish: &Wish) -> Result<Made, InitError> {
     let now = SystemTime::now();
     let first = wish.addresses.first().map_or("", String::as_str);
     let address = Address::new(first, config.port)?;
-    let contexts = Contexts::read(wish.context_dir.as_deref())?; // before anything is made
+    let mut contexts = Contexts::read(wish.context_dir.as_deref())?; // before anything is made
     let authority = make_ca(config, &wish.addresses, now)?;
-    let issued = authority.operator(&wish.operator, now)?;
-    let context = contexts.keep(&wish.context, &address, &authority, &issued)?;
+    let issued = operators::issue(&authority, &config.pki(), &wish.operator, now)?;
+    contexts.choose(&wish.context);
+    let context = contexts.keep(&wish.context, &address, &issued, &authority.bundle_pem())?;
     Ok(Made {
         context,
         fingerprint: authority.fingerprint().to_string(),

@@ -18,7 +18,7 @@ use cutover_proto::tls::{Address, AddressError, Credentials, TlsError};
 
 use crate::config::{BadConfig, Config};
 use crate::init::{Contexts, InitError, Known, Wish, keep_owner, make_ca};
-use crate::pki::{Authority, PkiError};
+use crate::pki::{Authority, PkiError, operators};
 
 pub use enrol::EnrolError;
 use ground::Ground;
@@ -138,7 +138,7 @@ fn access(
     say: &dyn Fn(&str),
 ) -> Result<(Authority, Credentials, Address, bool), LocalError> {
     let now = SystemTime::now();
-    let contexts = Contexts::read(wish.context_dir.as_deref())?;
+    let mut contexts = Contexts::read(wish.context_dir.as_deref())?;
     let mut changed = false;
     let address = Address::new(&ground.at, config.port)?;
     let made_before = if config.has_ca() {
@@ -171,8 +171,9 @@ fn access(
     let credentials = match known {
         Known::Good(credentials) => *credentials,
         Known::Not | Known::Stale | Known::Anothers(_) => {
-            let issued = authority.operator(&wish.operator, now)?;
-            let path = contexts.keep(&wish.context, &address, &authority, &issued)?;
+            let issued = operators::issue(&authority, &config.pki(), &wish.operator, now)?;
+            contexts.choose(&wish.context);
+            let path = contexts.keep(&wish.context, &address, &issued, &authority.bundle_pem())?;
             changed = true;
             say(&format!(
                 "operator {}, context {:?}: {}",

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
@@ -12,7 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
-use super::{TlsError, provider};
+use super::{Life, TlsError, provider};
 
 /// A certificate chain, the holder's first, and the key of the first.
 pub struct Credentials {
@@ -47,6 +48,12 @@ impl Credentials {
             .first()
             .map_or(&[], |certificate| certificate.as_ref())
     }
+
+    /// The certificate behind the holder's, DER: its CA's, where the chain has it.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&[u8]> {
+        self.chain.get(1).map(AsRef::as_ref)
+    }
 }
 
 impl Clone for Credentials {
@@ -73,6 +80,7 @@ impl fmt::Debug for Credentials {
 pub struct Trust {
     pub(super) roots: Arc<RootCertStore>,
     fingerprints: Vec<Fingerprint>,
+    until: Option<SystemTime>,
 }
 
 impl Trust {
@@ -83,14 +91,32 @@ impl Trust {
     pub fn from_pem(text: &str) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         let mut fingerprints = Vec::new();
+        let mut until = None;
         for certificate in certificates(text)? {
             fingerprints.push(Fingerprint::of(&certificate));
+            until = until.max(Some(Life::of_certificate(&certificate)?.until));
             roots.add(certificate).map_err(TlsError::Trust)?;
         }
         Ok(Self {
             roots: Arc::new(roots),
             fingerprints,
+            until,
         })
+    }
+
+    /// From when until when the first one holds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn life_of(text: &str) -> Result<Life, TlsError> {
+        let first = certificates(text)?;
+        Life::of_certificate(first.first().map_or(&[], AsRef::as_ref))
+    }
+
+    /// Until when at least one of them holds.
+    #[must_use]
+    pub fn until(&self) -> Option<SystemTime> {
+        self.until
     }
 
     /// Which they are.
