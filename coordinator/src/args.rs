@@ -84,10 +84,10 @@ pub enum Command {
     },
 }
 
-/// The steps, in their order; each can be repeated
+/// The steps, in their order; each can be repeated, and is taken by a restart of the coordinator
 #[derive(Debug, Subcommand)]
 pub enum CaStep {
-    /// Say how far it is, and what comes next
+    /// Say how far a new CA has taken over, and what comes next
     Status {
         /// One JSON object, or words
         #[arg(short, long, value_parser = ["json", "text"], default_value = "text")]
@@ -98,9 +98,9 @@ pub enum CaStep {
     },
     /// Make the next CA, to be believed beside the old one
     Begin(Place),
-    /// Let it make the certificates; refused until every host believes it
+    /// Let the next CA make the certificates; refused until every host believes it
     Switch(CaArgs),
-    /// Let it be the only one; refused until every host and operator has a certificate of it
+    /// Let the next CA be the only one; refused until every host and operator has a certificate of it
     End(CaArgs),
 }
 

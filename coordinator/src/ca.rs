@@ -280,13 +280,14 @@ pub fn findings(config: &Config, now: SystemTime) -> Vec<Finding> {
     }];
     if course.next.is_some() {
         let lines = status(config).unwrap_or_default();
-        let (next, what): (Vec<_>, Vec<_>) =
-            lines.iter().partition(|line| line.starts_with("next: "));
-        let what: Vec<&str> = what.into_iter().map(String::as_str).collect();
-        let mend = next.first().and_then(|line| line.strip_prefix("next: "));
+        let hosts = lines.iter().find(|line| line.starts_with("hosts: "));
+        let next = lines.iter().find_map(|line| line.strip_prefix("next: "));
         found.push(Finding::warn(
-            format!("one CA takes over from another: {}", what.join("; ")),
-            mend.unwrap_or("cutover-coordinator ca status"),
+            format!(
+                "one CA takes over from another; {}",
+                hosts.map_or("", String::as_str)
+            ),
+            next.unwrap_or("cutover-coordinator ca status"),
         ));
     }
     found

@@ -76,7 +76,7 @@ impl Made {
     pub fn words(&self, wish: &Wish) -> Vec<String> {
         let (name, context) = (&wish.operator, &wish.context);
         let left = self.until.duration_since(SystemTime::now());
-        let days = left.unwrap_or_default().as_secs() / DAY;
+        let days = left.unwrap_or_default().as_secs().div_ceil(DAY);
         let names = self.files.iter().filter_map(|path| path.file_name());
         let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
         let [ca, cert, key] = names.as_slice() else {

@@ -52,7 +52,7 @@ async fn an_operator_old_or_new_gets_a_certificate_that_the_running_coordinator_
     let made = renew(&bed, "admin", &context);
     let said = String::from_utf8_lossy(&made.stderr).into_owned();
     assert!(
-        made.status.success() && said.contains("for 89 days"),
+        made.status.success() && said.contains("for 90 days"),
         "{said}"
     );
     let after = held(&context);

@@ -102,3 +102,35 @@ impl Holdings {
 fn words(cas: &BTreeSet<Fingerprint>) -> BTreeSet<String> {
     cas.iter().map(ToString::to_string).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_coordinator_recorded_says_nothing_and_such_a_host_is_waited_for() {
+        let recorded = SerialRecord {
+            serial: "07".to_owned(),
+            until_unix_millis: 1,
+            ..SerialRecord::default()
+        };
+        assert_eq!(Holding::of_record(&recorded), None);
+        let ca = Fingerprint::of(b"a CA");
+        let given = Holding {
+            issuer: ca,
+            trusts: [ca].into(),
+        };
+        let host = |name: &str, holding| HostHolding::new(name.to_owned(), String::new(), holding);
+        let hosts = vec![host("known", Some(&given)), host("old", None)];
+        let holdings = Holdings::new(&given, hosts);
+        let ca = ca.to_string();
+        for waited in [
+            holdings.unbelieving(&ca),
+            holdings.uncertified(&ca),
+            holdings.behind(),
+        ] {
+            assert_eq!(waited.len(), 1);
+            assert_eq!(waited[0].host, "old");
+        }
+    }
+}

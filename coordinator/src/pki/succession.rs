@@ -432,4 +432,21 @@ mod tests {
         end(at).expect("ended");
         assert!(!believed());
     }
+
+    #[test]
+    fn what_was_said_of_another_ca_moves_nothing() {
+        let (folder, old) = fresh();
+        let at = folder.path();
+        begin(at, SystemTime::now()).expect("begun");
+        for word in [ISSUES, ALONE] {
+            let other = format!("{}\n", turn_of(word, old.own));
+            perform(at, &[Touch::Write(TURN, other, PUBLIC)]).expect("written");
+            let found = seen(at);
+            assert_eq!(
+                (found.stage, found.issuer),
+                (Stage::Begun, old.own),
+                "{word}"
+            );
+        }
+    }
 }
