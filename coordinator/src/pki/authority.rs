@@ -65,7 +65,10 @@ pub enum PkiError {
         source: io::Error,
     },
     /// There is a CA where a new one was wanted.
-    #[error("{0} holds a CA already: hosts believe that one; remove the folder to begin anew")]
+    #[error(
+        "{0} holds a CA already, which hosts believe: `systemctl start cutover-coordinator` starts the coordinator, \
+         `cutover-coordinator operator` makes an operator's certificate anew; remove the folder only to begin anew"
+    )]
     Exists(PathBuf),
     /// There is no CA.
     #[error("{0} holds no CA: run `cutover-coordinator init --address HOST` first")]
