@@ -66,7 +66,7 @@ fn one_command_makes_a_machine_coordinator_and_host_and_again_changes_nothing() 
         &machine,
         "cutover-coordinator operator ci --context-dir \"$HOME/ci/cutover\"",
     );
-    assert!(made.contains("operator ci, for 89 days"), "{made}");
+    assert!(made.contains("operator ci, for 90 days"), "{made}");
     ok(&machine, "XDG_CONFIG_HOME=\"$HOME/ci\" cutover status");
     ok(
         &machine,

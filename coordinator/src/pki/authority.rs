@@ -67,7 +67,7 @@ pub enum PkiError {
     /// There is a CA where a new one was wanted.
     #[error(
         "{0} holds a CA already, which hosts believe: `systemctl start cutover-coordinator` starts the coordinator, \
-         `cutover-coordinator operator` makes an operator's certificate anew; remove the folder only to begin anew"
+         `cutover-coordinator operator NAME` makes an operator's certificate anew; remove the folder only to begin anew"
     )]
     Exists(PathBuf),
     /// There is no CA.
