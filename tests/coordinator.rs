@@ -11,5 +11,9 @@ mod crashes;
 mod doors;
 #[path = "coordinator/host.rs"]
 mod host;
+#[path = "coordinator/operators.rs"]
+mod operators;
 #[path = "coordinator/rollouts.rs"]
 mod rollouts;
+#[path = "coordinator/succession.rs"]
+mod succession;

@@ -177,7 +177,7 @@ async fn a_machine_whose_answer_was_lost_enrols_again_with_the_same_token() {
         .await
         .unwrap();
     assert!(matches!(again, Enrolled::New(_)));
-    assert_eq!(coordinator.registry.host("web-1").unwrap().serials.len(), 2);
+    assert_eq!(coordinator.registry.host("web-1").unwrap().given.len(), 2);
 }
 
 #[tokio::test]

@@ -192,8 +192,7 @@ impl Client {
 }
 
 const UNREACHABLE: &str = "see that cutover-coordinator runs there and that the port is open; `cutover context show` says which one is meant";
-const CERTIFICATE: &str = "`cutover doctor` says how long the certificate holds; on the coordinator's machine `sudo cutover-coordinator \
-     operator NAME` makes a new one";
+const CERTIFICATE: &str = "`cutover doctor` says how long the certificate holds; `sudo cutover-coordinator operator NAME` on the coordinator's machine makes a new one";
 
 /// An id for a request that nobody else chooses.
 pub(crate) fn request_id() -> Result<String, Failure> {
@@ -226,7 +225,7 @@ fn not_connected(error: DialError) -> Failure {
         | DialError::NotCoordinator { .. }
         | DialError::Nobody { .. } => (
             Kind::CertificateRefused,
-            "see that the context's address and CA are this coordinator's: `cutover context show`",
+            "see that the context's address and CA are this coordinator's: `cutover context show`; if its CA was replaced, `sudo cutover-coordinator operator NAME` on its machine writes the context anew",
         ),
     };
     Failure::because(kind, "reaching the coordinator", error).next(next)

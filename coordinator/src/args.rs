@@ -23,8 +23,8 @@ Examples:
 
 const OPERATOR: &str = "\
 Examples:
-  sudo cutover-coordinator operator                              admin, in this user's context
-  sudo cutover-coordinator operator ci --context-dir ci-context";
+  sudo cutover-coordinator operator alice                        in this user's context
+  sudo cutover-coordinator operator ci --context-dir ./ci        three files for another machine";
 
 /// What to do
 #[derive(Debug, Subcommand)]
@@ -36,14 +36,21 @@ pub enum Command {
     /// on one machine, in one command. Run again, --local goes on where it stopped.
     #[command(after_help = INIT)]
     Init(InitArgs),
-    /// Make an operator's certificate and context: for somebody new, or anew before the old one ends
-    ///
-    /// It holds for 90 days. The context is written as `init` writes it, for the user who calls this;
-    /// with --context-dir it can be taken to another machine.
-    #[command(after_help = OPERATOR)]
-    Operator(OperatorArgs),
     /// Run the coordinator
     Run(Place),
+    /// Give an operator a new certificate, and write the context that uses it
+    ///
+    /// The operator is known or new; the certificate holds for 90 days. The context is written for the
+    /// user who calls this, and is said as it is taken to another machine. What is somebody else's or
+    /// another coordinator's is not written over. Needs no running coordinator.
+    #[command(after_help = OPERATOR)]
+    Operator(OperatorArgs),
+    /// Let a new CA take over from the old one, a step at a time
+    Ca {
+        /// Which step
+        #[command(subcommand)]
+        step: CaStep,
+    },
     /// Write everything that is remembered to FILE; the coordinator must be stopped
     Backup {
         /// Where to
@@ -75,6 +82,37 @@ pub enum Command {
         /// The database's directory
         dir: PathBuf,
     },
+}
+
+/// The steps, in their order; each can be repeated, and is taken by a restart of the coordinator
+#[derive(Debug, Subcommand)]
+pub enum CaStep {
+    /// Say how far a new CA has taken over, and what comes next
+    Status {
+        /// One JSON object, or words
+        #[arg(short, long, value_parser = ["json", "text"], default_value = "text")]
+        output: String,
+        /// Where everything lies
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make the next CA, to be believed beside the old one
+    Begin(Place),
+    /// Let the next CA make the certificates; refused until every host believes it
+    Switch(CaArgs),
+    /// Let the next CA be the only one; refused until every host and operator has a certificate of it
+    End(CaArgs),
+}
+
+/// What a step is told that may leave somebody behind
+#[derive(Debug, Args)]
+pub struct CaArgs {
+    /// Leave those behind who are not ready; after `end`, such hosts must enrol anew
+    #[arg(long)]
+    pub force: bool,
+    /// Where everything lies
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// Where everything lies, and what is typed instead of written in the file
@@ -134,12 +172,9 @@ pub struct InitArgs {
 /// What `operator` is told
 #[derive(Debug, Args)]
 pub struct OperatorArgs {
-    /// The operator's name
-    #[arg(default_value = "admin")]
-    pub name: String,
-    /// How this operator reaches the coordinator [default: the first of its addresses]
-    #[arg(long, value_name = "HOST")]
-    pub address: Option<String>,
+    /// Who: a person or a CI job, known or new
+    #[arg(value_name = "NAME")]
+    pub operator: String,
     /// What the context is called
     #[arg(long, default_value = "default")]
     pub context: String,

@@ -24,7 +24,8 @@ pub async fn examine(config: &Config, probe: &Probe) -> Vec<Finding> {
     let runs = matches!(condition, Condition::InUse(_));
     let mut found = addresses(config);
     found.extend(gates(config, runs));
-    found.extend(certificates(config, SystemTime::now()));
+    found.push(certificate(config, SystemTime::now()));
+    found.extend(crate::ca::findings(config, SystemTime::now()));
     found.push(of_store(condition));
     found.push(findings::room(&config.state_dir, ROOM));
     found.push(findings::open_files("cutover-coordinator"));
@@ -88,18 +89,15 @@ fn gates(config: &Config, runs: bool) -> Vec<Finding> {
     gates.into_iter().map(one).collect()
 }
 
-/// Of the CA, which everybody believes, and of the coordinator itself.
-fn certificates(config: &Config, now: SystemTime) -> Vec<Finding> {
-    let ca = match Authority::load(&config.pki()).and_then(|authority| authority.life()) {
-        Ok(ca) => ca,
-        Err(error) => {
-            return vec![Finding::error(
-                chain(&error),
-                "cutover-coordinator init --address HOST; after a loss, put your copy of pki/ back",
-            )];
-        }
-    };
-    let own = match Authority::own_life(&config.pki()) {
+/// Of the coordinator itself; [`crate::ca`] says how it stands with the CA.
+fn certificate(config: &Config, now: SystemTime) -> Finding {
+    if let Err(error) = Authority::load(&config.pki()) {
+        return Finding::error(
+            chain(&error),
+            "cutover-coordinator init --address HOST; after a loss, put your copy of pki/ back",
+        );
+    }
+    match Authority::own_life(&config.pki()) {
         Some(own) => findings::certificate(
             "its certificate",
             own.from,
@@ -108,15 +106,7 @@ fn certificates(config: &Config, now: SystemTime) -> Vec<Finding> {
             "systemctl restart cutover-coordinator (it renews at its start)",
         ),
         None => Finding::ok("it has no certificate of its own yet, and makes one at its start"),
-    };
-    let ca = findings::certificate(
-        "the CA",
-        ca.from,
-        ca.until,
-        now,
-        "begin anew: keep a copy of pki/, remove it, cutover-coordinator init --address HOST, and every host enrols again",
-    );
-    vec![own, ca]
+    }
 }
 
 fn of_store(condition: Condition) -> Finding {
@@ -178,12 +168,17 @@ mod tests {
         Authority::init(&config.pki(), &config.addresses, now).expect("a CA");
         let days = |days: u64| now + std::time::Duration::from_secs(days * 24 * 3600);
         let levels = |now| {
-            let found = certificates(&config, now);
-            ["its certificate", "the CA"].map(|words| level(&found, words))
+            let mut found = crate::ca::findings(&config, now);
+            found.push(certificate(&config, now));
+            assert_eq!(found.len(), 2, "{found:?}");
+            ["its certificate", "its CA"].map(|words| level(&found, words))
         };
         assert_eq!(levels(now), [Some(Level::Ok), Some(Level::Ok)]);
         assert_eq!(levels(days(80)), [Some(Level::Warn), Some(Level::Ok)]);
-        assert_eq!(levels(days(3645)), [Some(Level::Error), Some(Level::Warn)]);
+        assert_eq!(levels(days(3000)), [Some(Level::Error), Some(Level::Warn)]);
+        assert_eq!(levels(days(3651)), [Some(Level::Error); 2]);
+        let before = now - std::time::Duration::from_secs(24 * 3600);
+        assert_eq!(levels(before), [Some(Level::Error); 2]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! are day 0.
 
 pub mod args;
+pub mod ca;
 pub mod config;
 pub mod console;
 pub mod doctor;
@@ -15,6 +16,7 @@ pub mod http;
 pub mod init;
 pub mod local;
 pub mod metrics;
+pub mod operator;
 pub mod pki;
 pub mod planner;
 pub mod reached;

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use cutover_coordinator::args::{Cli, Command, InitArgs, OperatorArgs, Place};
+use cutover_coordinator::args::{CaStep, Cli, Command, InitArgs, OperatorArgs, Place};
+use cutover_coordinator::ca;
 use cutover_coordinator::config::{self, Config};
 use cutover_coordinator::init::{self, Wish};
 use cutover_coordinator::local;
+use cutover_coordinator::operator;
 use cutover_coordinator::run::{Coordinator, Look};
 use cutover_coordinator::store::{Options, Probe, Store, probe_main};
 use cutover_daemon::unit::{self, Started};
@@ -37,7 +39,8 @@ fn main() -> ExitCode {
 fn act(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init(args) => make(&args).map(|()| ExitCode::SUCCESS),
-        Command::Operator(args) => operator(&args).map(|()| ExitCode::SUCCESS),
+        Command::Operator(args) => give_certificate(&args).map(|()| ExitCode::SUCCESS),
+        Command::Ca { step } => replace_ca(&step),
         Command::Run(place) => run(&place).map(|()| ExitCode::SUCCESS),
         Command::Backup { file, place } => backup(&file, &place),
         Command::Restore { file, place } => restore(&file, &place),
@@ -91,34 +94,6 @@ fn make(args: &InitArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn operator(args: &OperatorArgs) -> anyhow::Result<()> {
-    let config = args.place.config()?;
-    let reached = config.reached_at()?;
-    let address = match &args.address {
-        Some(address) if !reached.contains(address) => anyhow::bail!(
-            "the coordinator's certificate is for {}, not for {address}; add it to `addresses` in coordinator.toml, then: \
-             systemctl restart cutover-coordinator",
-            reached.join(", ")
-        ),
-        Some(address) => vec![address.clone()],
-        None => reached,
-    };
-    let wish = Wish {
-        addresses: address,
-        operator: args.name.parse()?,
-        context: args.context.clone(),
-        context_dir: args.context_dir.clone(),
-    };
-    let made = init::operator(&config, &wish)?;
-    say(&format!(
-        "operator {}, context {:?}: {}",
-        args.name,
-        args.context,
-        made.context.display()
-    ));
-    Ok(())
-}
-
 /// Everything on this machine.
 async fn make_local(config: &Config, wish: &Wish) -> anyhow::Result<()> {
     let installed = local::install(config, wish, &say).await?;
@@ -137,6 +112,44 @@ async fn make_local(config: &Config, wish: &Wish) -> anyhow::Result<()> {
         "next: cutover deploy -f compose.yaml                (`sudo cutover-agent doctor` says what this host lacks)",
     );
     Ok(())
+}
+
+fn give_certificate(args: &OperatorArgs) -> anyhow::Result<()> {
+    let config = args.place.config()?;
+    let wish = operator::Wish {
+        operator: args.operator.parse()?,
+        context: args.context.clone(),
+        context_dir: args.context_dir.clone(),
+    };
+    let made = operator::operator(&config, &wish)?;
+    for line in made.words(&wish) {
+        say(&line);
+    }
+    Ok(())
+}
+
+fn replace_ca(step: &CaStep) -> anyhow::Result<ExitCode> {
+    let done = match step {
+        CaStep::Status { output, place } if output == "json" => {
+            ca::json(&place.config()?).map(|text| vec![text])
+        }
+        CaStep::Status { place, .. } => ca::status(&place.config()?),
+        CaStep::Begin(place) => ca::begin(&place.config()?),
+        CaStep::Switch(args) => ca::switch(&args.place.config()?, args.force),
+        CaStep::End(args) => ca::end(&args.place.config()?, args.force),
+    };
+    match done {
+        Ok(lines) => {
+            let text = lines.join("\n");
+            writeln!(std::io::stdout(), "{text}").context("could not write to standard output")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) if error.is_refusal() => {
+            say(&format!("cutover-coordinator: {}", logging::chain(&error)));
+            Ok(ExitCode::from(ca::REFUSED))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn run(place: &Place) -> anyhow::Result<()> {

@@ -145,6 +145,7 @@ impl Coordinator {
             coordinator_id: store.id().to_owned(),
             epoch: store.epoch(),
             lease_seconds: u32::try_from(config.lease_seconds).unwrap_or(u32::MAX),
+            holding: authority.holding().clone(),
         };
         let roster = Roster::new(about, registry.clone(), events);
         let tools = Tools {
@@ -160,6 +161,9 @@ impl Coordinator {
             retain: config.revisions_kept,
             enrolment_address: Address::new(reached.told(None), config.enrolment_port)?.to_string(),
             ca: authority.fingerprint(),
+            holding: authority.holding().clone(),
+            stage: authority.stage(),
+            ca_until: authority.until()?,
             state_dir: config.state_dir.clone(),
             certificate_until,
         };
@@ -200,7 +204,7 @@ impl Coordinator {
         };
         tasks.spawn(async move { (LOOP, helm.run(inlets).await.map_err(Into::into)) });
         tasks.spawn(async move { ("the gates", serving.await.map_err(Into::into)) });
-        let serving = http::serve(listener, metrics, stop.clone());
+        let serving = http::serve(listener, metrics, wakes.clone(), stop.clone());
         let address = http_at;
         tasks.spawn(async move {
             let served = serving.await;

@@ -66,9 +66,14 @@ fn one_command_makes_a_machine_coordinator_and_host_and_again_changes_nothing() 
         &machine,
         "cutover-coordinator operator ci --context-dir \"$HOME/ci/cutover\"",
     );
-    assert!(made.contains("operator ci, context"), "{made}");
+    assert!(made.contains("operator ci, for 90 days"), "{made}");
     ok(&machine, "XDG_CONFIG_HOME=\"$HOME/ci\" cutover status");
-    ok(&machine, "cutover-coordinator operator && cutover status");
+    ok(
+        &machine,
+        "cutover-coordinator operator admin && cutover status",
+    );
+    let again = ok(&machine, "cutover-coordinator init --local");
+    assert!(again.contains("unchanged"), "{again}");
     // A lost context is made anew, for the same operator.
     ok(&machine, "rm -r \"$HOME/.config\"");
     let fourth = ok(&machine, "cutover-coordinator init --local");

@@ -21,4 +21,5 @@ mod obstacles;
 mod outages;
 mod reflex;
 mod replicas;
+mod succession;
 mod swaps;

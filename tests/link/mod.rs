@@ -6,6 +6,8 @@
     reason = "in a test's rig a panic is the report"
 )]
 
+pub mod agent;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -14,8 +16,9 @@ use std::time::{Duration, SystemTime};
 use cutover_agent::enroll::{Enrolled, Membership, Wish, enroll};
 use cutover_coordinator::gate::{Caller, Doors, EnrolmentService, Gates, Refusals};
 use cutover_coordinator::pki::admission::{self, AdmissionRefusal};
+use cutover_coordinator::pki::holding::{Holdings, HostHolding};
 use cutover_coordinator::pki::{
-    Ask, Authority, HostRecord, Lives, Registry, RegistryError, TokenRecord, key_of_request,
+    Ask, Authority, Given, HostRecord, Lives, Registry, RegistryError, TokenRecord, key_of_request,
 };
 use cutover_coordinator::reached::Reached;
 use cutover_coordinator::roster::{About, Roster, RosterEvent};
@@ -70,7 +73,7 @@ impl Memory {
     pub fn remove(&self, name: &str) -> Vec<Serial> {
         let removed = self.0.lock().unwrap().hosts.remove(&host(name));
         removed
-            .map(|host| host.serials.into_iter().map(|(serial, _)| serial).collect())
+            .map(|host| host.given.into_iter().map(|given| given.serial).collect())
             .unwrap_or_default()
     }
 
@@ -100,23 +103,27 @@ impl Registry for Memory {
         &self,
         host: &HostId,
         key: Fingerprint,
-        serial: Serial,
-        until: SystemTime,
+        given: Given,
         now: SystemTime,
     ) -> Result<HostRecord, RegistryError> {
         let mut kept = self.0.lock().unwrap();
-        let record = admission::renew(kept.hosts.get(host), host, key, serial, until, now)?;
+        let record = admission::renew(kept.hosts.get(host), host, key, given, now)?;
         kept.hosts.insert(host.clone(), record.clone());
         Ok(record)
     }
 
-    async fn speak(&self, host: &HostId, machine_id: &str) -> Result<(), RegistryError> {
+    async fn speak(
+        &self,
+        host: &HostId,
+        machine_id: &str,
+        shown: &Serial,
+    ) -> Result<HostRecord, RegistryError> {
         let mut kept = self.0.lock().unwrap();
-        if let Some(changed) = admission::speak(kept.hosts.get(host), host, machine_id)? {
+        if let Some(changed) = admission::speak(kept.hosts.get(host), host, machine_id, shown)? {
             kept.hosts.insert(host.clone(), changed.clone());
             changed.refuse_quarantined()?;
         }
-        Ok(())
+        Ok(kept.hosts[host].clone())
     }
 }
 
@@ -197,6 +204,12 @@ impl Coordinator {
         Self::open(self.folder, self.authority, self.registry, self.denied, at)
     }
 
+    /// The same, with the CAs as they lie in its folder now.
+    pub async fn restart_anew(mut self) -> Self {
+        self.authority = Arc::new(Authority::load(self.folder.path()).unwrap());
+        self.restart().await
+    }
+
     pub async fn stop(self) -> Duration {
         let from = tokio::time::Instant::now();
         self.gates.close().await;
@@ -221,6 +234,7 @@ impl Coordinator {
             coordinator_id: "c1".to_owned(),
             epoch: 1,
             lease_seconds: 30,
+            holding: authority.holding().clone(),
         };
         let roster = Roster::new(about, Arc::clone(&registry) as Arc<dyn Registry>, sender);
         let (credentials, _) = authority
@@ -271,6 +285,15 @@ impl Coordinator {
         self.authority.trust().unwrap()
     }
 
+    /// What every host is known to hold, as the program is told it.
+    pub fn holdings(&self) -> Holdings {
+        let kept = self.registry.0.lock().unwrap();
+        let hosts = kept.hosts.values().map(|record| {
+            HostHolding::new(record.host.to_string(), String::new(), record.holding())
+        });
+        Holdings::new(self.authority.holding(), hosts.collect())
+    }
+
     /// A token that opens so often, for so long.
     pub fn token(&self, uses_left: u32, life: Duration) -> Token {
         let secret = TokenSecret::from_bytes(cutover_proto::tls::random().unwrap());
@@ -316,10 +339,12 @@ impl Coordinator {
             machine_id: format!("machine-of-{name}"),
             key: key_of_request(&host(name), &csr).unwrap(),
             labels: BTreeMap::new(),
-            serials: vec![(
-                Serial::of_certificate(credentials.certificate()).unwrap(),
-                at,
-            )],
+            given: vec![Given {
+                serial: Serial::of_certificate(credentials.certificate()).unwrap(),
+                until: at,
+                holding: Some(self.authority.holding().clone()),
+            }],
+            shown: None,
             token: Fingerprint::of(b"none"),
             standing: admission::Standing::Good,
         });

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cutover_agent::enroll::Membership;
-use cutover_agent::session::{LinkEvent, Reason, Settings, run};
+use cutover_agent::session::{LinkEvent, Reason};
 use cutover_coordinator::pki::Lives;
 use cutover_coordinator::roster::RosterEvent;
 use cutover_proto::tls::{ClientTls, Dial, Serial};
@@ -25,62 +25,9 @@ use cutover_proto::v1::enrolment_client::EnrolmentClient;
 use cutover_proto::v1::{
     EnrollRequest, FromAgent, Hello, Order, RefusedReason, Report, from_agent, to_agent,
 };
+use link::agent::Agent;
 use link::{Coordinator, LONG, Puppet, hello, host, within};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// An agent's session as the agent runs it.
-struct Agent {
-    events: mpsc::Receiver<LinkEvent>,
-    outgoing: mpsc::Sender<FromAgent>,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Agent {
-    fn start(membership: Membership) -> Self {
-        let (sender, events) = mpsc::channel(64);
-        let (outgoing, said) = mpsc::channel(64);
-        let stop = CancellationToken::new();
-        let machine_id = format!("machine-of-{}", membership.host());
-        let settings = Settings {
-            membership,
-            machine_id,
-            events: sender,
-            outgoing: said,
-            stop: stop.clone(),
-        };
-        let hello = || Hello {
-            boot_id: "boot".to_owned(),
-            ..Hello::default()
-        };
-        let task = tokio::spawn(async move { run(settings, hello).await.unwrap() });
-        Self {
-            events,
-            outgoing,
-            stop,
-            task,
-        }
-    }
-
-    async fn event(&mut self) -> LinkEvent {
-        tokio::time::timeout(LONG * 2, self.events.recv())
-            .await
-            .expect("an event in time")
-            .expect("an event")
-    }
-
-    async fn disconnected(&mut self) -> Reason {
-        match self.event().await {
-            LinkEvent::Disconnected(reason) => reason,
-            other => panic!("not Disconnected: {other:?}"),
-        }
-    }
-
-    async fn connected(&mut self) {
-        assert!(matches!(self.event().await, LinkEvent::Connected(_)));
-    }
-}
 
 fn report(number: u64) -> FromAgent {
     let report = Report {

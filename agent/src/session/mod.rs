@@ -8,6 +8,7 @@
 //! and everything that the loop says after that moment goes into that stream;
 //! what it says while there is none is dropped, because the next Hello says
 //! where everything stands. The loop hears Connected and Disconnected in turn.
+//! The coordinator hears which certificate is kept: by the connection, or by Renewed.
 
 mod backoff;
 mod reason;
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use cutover_proto::tls::{ClientTls, Connection, Dial};
 use cutover_proto::v1::agent_link_client::AgentLinkClient;
-use cutover_proto::v1::{Bye, FromAgent, Hello, ToAgent, Welcome, from_agent, to_agent};
-use tokio::sync::{Notify, mpsc};
+use cutover_proto::v1::{Bye, FromAgent, Hello, Renewed, ToAgent, Welcome, from_agent, to_agent};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
@@ -83,14 +84,14 @@ pub async fn run(
         &membership.credentials()?,
         &membership.trust()?,
     )?);
-    let renewed = Arc::new(Notify::new());
+    let (renewed, seen) = watch::channel(Vec::new());
     let wanted = Arc::new(Notify::new());
     let renewal = renewal::Renewal {
         membership: membership.clone(),
         machine_id: machine_id.clone(),
         tls: Arc::clone(&tls),
         events: events.clone(),
-        renewed: Arc::clone(&renewed),
+        renewed,
         wanted: Arc::clone(&wanted),
     };
     let session = Session {
@@ -101,11 +102,12 @@ pub async fn run(
         outgoing,
         hello,
         wanted,
+        renewed: seen,
         told: None,
     };
     // The renewal ends with the session: it is part of the same future.
     tokio::select! {
-        () = session.run(&renewed, &stop) => Ok(()),
+        () = session.run(&stop) => Ok(()),
         ended = renewal.run() => ended,
     }
 }
@@ -118,6 +120,8 @@ struct Session<H> {
     outgoing: mpsc::Receiver<FromAgent>,
     hello: H,
     wanted: Arc<Notify>,
+    /// The serial number of the newest certificate that was kept.
+    renewed: watch::Receiver<Vec<u8>>,
     /// The outage that the loop knows of.
     told: Option<Reason>,
 }
@@ -131,7 +135,7 @@ enum Over {
 }
 
 impl<H: FnMut() -> Hello + Send> Session<H> {
-    async fn run(mut self, renewed: &Notify, stop: &CancellationToken) {
+    async fn run(mut self, stop: &CancellationToken) {
         let mut backoff = Backoff::default();
         loop {
             let reason = match self.live(stop, &mut backoff).await {
@@ -152,7 +156,7 @@ impl<H: FnMut() -> Hello + Send> Session<H> {
             debug!(?pause, "before the next attempt");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = renewed.notified() => {} // perhaps that was what was wrong
+                Ok(()) = self.renewed.changed() => {} // perhaps that was what was wrong
                 () = drop_all(&mut self.outgoing) => return,
                 () = stop.cancelled() => return,
             }
@@ -241,6 +245,7 @@ impl<H: FnMut() -> Hello + Send> Session<H> {
         stop: &CancellationToken,
     ) -> Over {
         let mut stopping = false;
+        let mut unsaid = false;
         let mut end = std::pin::pin!(tokio::time::sleep(Duration::MAX));
         loop {
             tokio::select! {
@@ -259,6 +264,12 @@ impl<H: FnMut() -> Hello + Send> Session<H> {
                     Err(status) => return Over::Lost(lost(&status, connection)),
                 },
                 over = carry(&mut self.outgoing, &sender), if !stopping => if over { return Over::Stopped },
+                Ok(()) = self.renewed.changed(), if !stopping => unsaid = true,
+                Ok(room) = sender.reserve(), if unsaid && !stopping => {
+                    let serial = self.renewed.borrow().clone();
+                    room.send(message(from_agent::What::Renewed(Renewed { serial })));
+                    unsaid = false;
+                }
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     while let Ok(last) = self.outgoing.try_recv() {

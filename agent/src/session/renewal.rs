@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cutover_proto::tls::{ClientTls, chance};
-use tokio::sync::{Notify, mpsc};
+use cutover_proto::tls::{ClientTls, Serial, chance};
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::{info, warn};
 
 use super::LinkEvent;
@@ -25,8 +25,8 @@ pub(super) struct Renewal {
     pub(super) machine_id: String,
     pub(super) tls: Arc<ClientTls>,
     pub(super) events: mpsc::Sender<LinkEvent>,
-    /// Told when there is a new certificate.
-    pub(super) renewed: Arc<Notify>,
+    /// Told the serial number of a new certificate.
+    pub(super) renewed: watch::Sender<Vec<u8>>,
     /// Tells that the coordinator would like it renewed now.
     pub(super) wanted: Arc<Notify>,
 }
@@ -48,11 +48,12 @@ impl Renewal {
 
     async fn once(&mut self) -> Result<(), EnrollError> {
         let renewed = renew(&self.membership, &self.machine_id).await?;
-        self.tls
-            .replace(&renewed.credentials()?, &renewed.trust()?)?;
+        let credentials = renewed.credentials()?;
+        let serial = Serial::of_certificate(credentials.certificate())?;
+        self.tls.replace(&credentials, &renewed.trust()?)?;
         self.membership = renewed;
         info!(host = %self.membership.host(), "renewed the certificate");
-        self.renewed.notify_one();
+        self.renewed.send_replace(serial.as_bytes().to_vec());
         let _ = self.events.send(LinkEvent::Renewed).await; // fails when the loop is gone
         Ok(())
     }

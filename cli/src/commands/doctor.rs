@@ -16,11 +16,6 @@ use crate::render::words::length;
 /// A certificate that ends sooner is worth a warning.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
-const NEW_CERTIFICATE: &str =
-    "on the coordinator's machine: sudo cutover-coordinator operator NAME";
-const NEW_CA: &str =
-    "on the coordinator's machine, `cutover-coordinator doctor` says how to begin anew";
-
 /// `cutover doctor`
 pub(super) async fn doctor(cx: &Cx<'_>) -> Result<Exit, Failure> {
     let context = Context::resolve(cx.environment, cx.shared.context.as_deref())?;
@@ -86,11 +81,17 @@ fn of_context(context: &Context) -> Vec<Finding> {
                 "timedatectl set-ntp true",
             )
         } else {
-            ends("the certificate", life.until, now, NEW_CERTIFICATE)
+            ends("the certificate", life.until, now, &context.renewal())
         });
     }
+    // How long the coordinator's CA holds it says itself; this is about what is believed here.
     if let Some(until) = context.ca_until() {
-        findings.push(ends("the coordinator's CA", until, now, NEW_CA));
+        let mend = format!(
+            "`sudo cutover-coordinator ca status` says whether a new CA took over; {}",
+            context.renewal()
+        );
+        let found = ends("the CA of the context", until, now, &mend);
+        findings.extend((found.level != "ok").then_some(found));
     }
     if let Some(path) = &context.key_file
         && let Ok(metadata) = std::fs::metadata(path)
@@ -142,18 +143,14 @@ mod tests {
     fn what_ends_is_told_by_its_days_with_the_command_that_makes_a_new_one() {
         let now = SystemTime::now();
         let days = |days: u64| now + Duration::from_secs(days * 24 * 3600);
-        let of = |until| ends("the certificate", until, now, NEW_CERTIFICATE);
+        let of = |until| ends("the certificate", until, now, "mend it");
+        let told = |found: &Finding| (found.level.clone(), found.mend.clone());
+        let is = |level: &str, mend: &str| (level.to_owned(), mend.to_owned());
+        assert_eq!(told(&of(days(60))), is("ok", ""));
+        assert_eq!(told(&of(days(3))), is("warn", "mend it"));
         assert_eq!(
-            (of(days(60)).level.as_str(), of(days(60)).mend.as_str()),
-            ("ok", "")
+            told(&of(now - Duration::from_secs(1))),
+            is("error", "mend it")
         );
-        for (until, level) in [(days(3), "warn"), (now - Duration::from_secs(1), "error")] {
-            let found = of(until);
-            assert_eq!(found.level, level);
-            assert!(
-                found.mend.contains("cutover-coordinator operator"),
-                "{found:?}"
-            );
-        }
     }
 }

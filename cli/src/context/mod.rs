@@ -128,7 +128,22 @@ impl Context {
             .map_or_else(|_| "nobody".to_owned(), |who| who.to_string())
     }
 
-    /// Until when the CA holds.
+    /// What gives us a new certificate.
+    pub(crate) fn renewal(&self) -> String {
+        let name = match Identity::of_certificate(self.credentials.certificate()) {
+            Ok(Identity::Operator(name)) => name.to_string(),
+            Ok(Identity::Agent(_) | Identity::Coordinator) | Err(_) => "NAME".to_owned(),
+        };
+        let context = match self.name.as_str() {
+            "default" | "environment" => String::new(),
+            name => format!(" --context {name}"),
+        };
+        format!(
+            "`sudo cutover-coordinator operator {name}{context}` on the coordinator's machine; it says how to copy the context here"
+        )
+    }
+
+    /// Until when a CA holds that is believed here.
     pub(crate) fn ca_until(&self) -> Option<SystemTime> {
         self.trust.until()
     }

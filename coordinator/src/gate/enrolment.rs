@@ -162,8 +162,7 @@ impl EnrolmentService {
             machine_id: request.machine_id,
             key,
             labels: request.labels.into_iter().collect(),
-            serial: issued.serial.clone(),
-            until: issued.until,
+            given: self.authority.given(&issued),
         };
         self.registry.admit(ask, now).await?;
         Ok((host, issued))
@@ -196,7 +195,7 @@ impl EnrolmentService {
         }
         let issued = self.authority.agent(&host, &request.csr_der, now)?;
         self.registry
-            .renew(&host, key, issued.serial.clone(), issued.until, now)
+            .renew(&host, key, self.authority.given(&issued), now)
             .await?;
         Ok((host, issued))
     }

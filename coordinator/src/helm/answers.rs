@@ -89,6 +89,10 @@ impl Helm {
                 let answer = self.remove_host(&who, &request, deeds);
                 deeds.answer(reply, answer);
             }
+            Question::Holdings(reply) => {
+                let answer = Ok(self.holdings());
+                deeds.answer(reply, answer);
+            }
             Question::Doctor(reply) => {
                 let answer = Ok(self.doctor());
                 deeds.answer(reply, answer);
@@ -136,6 +140,7 @@ fn needs_fleet(question: &Question) -> bool {
         | Question::LabelHost(..)
         | Question::CordonHost(..)
         | Question::RemoveHost(..)
+        | Question::Holdings(..)
         | Question::Doctor(..) => false,
     }
 }

@@ -6,6 +6,7 @@ use cutover_proto::v1;
 use nix::sys::statvfs::statvfs;
 
 use super::Helm;
+use crate::pki::succession::Stage;
 
 /// A certificate that ends sooner should have been renewed by now.
 const CERTIFICATE_WARN: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -15,12 +16,19 @@ const DISK_WARN: u64 = 1 << 30;
 const SKEW_WARN: Duration = Duration::from_secs(5);
 /// What sets a clock right.
 const SET_CLOCK: &str = "`timedatectl set-ntp true` there; no decision depends on it, but certificates and log lines do";
+/// What replaces the CA, on the coordinator's machine.
+const CA_BEGIN: &str = "`cutover-coordinator ca begin` there; docs/operating.md has the steps";
+const CA_STATUS: &str = "`cutover-coordinator ca status` there says what comes next";
+/// It was asked to renew when it connected; with a new CA, everybody is.
+const BEHIND: &str = "it has not fetched the certificate that it was asked to fetch";
+const RENEWS: &str = "it tries again by itself; port 7444 of the coordinator must be open from there, and its log says more";
 /// Refused peers that are shown.
 const REFUSED_SHOWN: usize = 5;
 
 impl Helm {
     pub(super) fn doctor(&self) -> v1::DoctorResponse {
-        let mut findings = vec![self.certificate(), self.disk(), self.store_health()];
+        let mut findings = vec![self.certificate(), self.ca()];
+        findings.extend([self.disk(), self.store_health()]);
         for (id, host) in &self.fleet.hosts {
             match host.state() {
                 "away" => findings.push(finding(
@@ -39,6 +47,9 @@ impl Helm {
                     ),
                 )),
                 _ => findings.push(finding("ok", id.as_str(), "connected", "")),
+            }
+            if host.is_there() && self.is_behind(id) {
+                findings.push(finding("warn", id.as_str(), BEHIND, RENEWS));
             }
             if let Some(what) = skew(host).filter(|_| host.is_there()) {
                 findings.push(finding("warn", id.as_str(), &what, SET_CLOCK));
@@ -78,6 +89,28 @@ impl Helm {
                 &what,
                 "restart the coordinator: it renews its certificate at its start, too",
             )
+        } else {
+            finding("ok", "", &what, "")
+        }
+    }
+
+    /// How long the CA holds, or how far another one has taken over.
+    fn ca(&self) -> v1::Finding {
+        if self.settings.stage != Stage::Settled {
+            let hosts = &self.fleet.hosts;
+            let behind = hosts.keys().filter(|id| self.is_behind(id)).count();
+            let what = format!(
+                "one CA takes over from another: {} of {} hosts hold what they are given now",
+                hosts.len() - behind,
+                hosts.len()
+            );
+            return finding("warn", "", &what, CA_STATUS);
+        }
+        let until = self.settings.ca_until;
+        let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+        let what = format!("its CA holds for {} more days", left.as_secs() / 86_400);
+        if left < crate::ca::LEFT_LEAST {
+            finding("warn", "", &what, CA_BEGIN)
         } else {
             finding("ok", "", &what, "")
         }

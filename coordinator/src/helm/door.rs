@@ -15,7 +15,9 @@ use super::Helm;
 use super::deeds::Deeds;
 use super::hear::host_event;
 use super::wake::{DoorAsk, Wake};
-use crate::pki::{Ask, HostRecord, Registry, RegistryError, Standing, TokenRecord, admission};
+use crate::pki::admission::{self, AdmissionRefusal};
+use crate::pki::holding::{Holding, Holdings, HostHolding};
+use crate::pki::{Ask, Given, HostRecord, Registry, RegistryError, Standing, TokenRecord};
 use crate::store::{Key, Table};
 
 /// The registry that the gates ask: a way to the loop.
@@ -58,27 +60,32 @@ impl Registry for Door {
         &self,
         host: &HostId,
         key: Fingerprint,
-        serial: Serial,
-        until: SystemTime,
+        given: Given,
         now: SystemTime,
     ) -> Result<HostRecord, RegistryError> {
         let of = host.clone();
         self.ask(host, |reply| DoorAsk::Renew {
             host: of,
             key,
-            serial,
-            until,
+            given,
             now,
             reply,
         })
         .await
     }
 
-    async fn speak(&self, host: &HostId, machine_id: &str) -> Result<(), RegistryError> {
+    async fn speak(
+        &self,
+        host: &HostId,
+        machine_id: &str,
+        shown: &Serial,
+    ) -> Result<HostRecord, RegistryError> {
         let (of, machine_id) = (host.clone(), machine_id.to_owned());
+        let shown = shown.clone();
         self.ask(host, |reply| DoorAsk::Speak {
             host: of,
             machine_id,
+            shown,
             reply,
         })
         .await
@@ -95,13 +102,12 @@ impl Helm {
             DoorAsk::Renew {
                 host,
                 key,
-                serial,
-                until,
+                given,
                 now,
                 reply,
             } => {
                 let known = self.host_record(&host);
-                let decided = admission::renew(known.as_ref(), &host, key, serial, until, now);
+                let decided = admission::renew(known.as_ref(), &host, key, given, now);
                 if let Ok(record) = &decided {
                     self.keep_host(record, deeds);
                 }
@@ -110,17 +116,19 @@ impl Helm {
             DoorAsk::Speak {
                 host,
                 machine_id,
+                shown,
                 reply,
             } => {
                 let known = self.host_record(&host);
-                let decided = match admission::speak(known.as_ref(), &host, &machine_id) {
-                    Ok(None) => Ok(()),
-                    Ok(Some(caught)) => {
-                        self.keep_host(&caught, deeds);
-                        caught.refuse_quarantined()
+                let spoken = admission::speak(known.as_ref(), &host, &machine_id, &shown);
+                let decided = spoken.and_then(|changed| {
+                    if let Some(changed) = &changed {
+                        self.keep_host(changed, deeds);
                     }
-                    Err(refusal) => Err(refusal),
-                };
+                    let unknown = || AdmissionRefusal::UnknownHost(host.clone());
+                    let record = changed.or(known).ok_or_else(unknown)?;
+                    record.refuse_quarantined().map(|()| record)
+                });
                 deeds.after(move || drop(reply.send(decided.map_err(Into::into))));
             }
         }
@@ -151,6 +159,22 @@ impl Helm {
         Ok(host)
     }
 
+    /// What every host holds, as far as it is known to.
+    pub(super) fn holdings(&self) -> Holdings {
+        let hosts = self.fleet.hosts.iter().map(|(id, host)| {
+            let record = self.host_record(id);
+            let holding = record.as_ref().and_then(HostRecord::holding);
+            HostHolding::new(id.to_string(), host.state().to_owned(), holding)
+        });
+        Holdings::new(&self.settings.holding, hosts.collect())
+    }
+
+    /// A host that was not given what hosts are given now, or did not get it.
+    pub(super) fn is_behind(&self, host: &HostId) -> bool {
+        let record = self.host_record(host);
+        record.is_some_and(|record| record.holding() != Some(&self.settings.holding))
+    }
+
     fn host_record(&self, host: &HostId) -> Option<HostRecord> {
         let record = &self.fleet.host(host)?.record;
         let standing = if record.quarantined_with.is_empty() {
@@ -161,16 +185,24 @@ impl Helm {
                 second: record.quarantined_with.clone(),
             }
         };
-        let serials = record.certificates.iter().filter_map(|certificate| {
-            let serial = certificate.serial.parse().ok()?;
-            Some((serial, at(certificate.until_unix_millis)))
+        let given = record.certificates.iter().filter_map(|certificate| {
+            Some(Given {
+                serial: certificate.serial.parse().ok()?,
+                until: at(certificate.until_unix_millis),
+                holding: Holding::of_record(certificate),
+            })
         });
         Some(HostRecord {
             host: host.clone(),
             machine_id: record.machine_id.clone(),
             key: fingerprint(&record.key),
             labels: record.labels.clone().into_iter().collect(),
-            serials: serials.collect(),
+            given: given.collect(),
+            shown: record
+                .shown
+                .parse()
+                .ok()
+                .filter(|_| !record.shown.is_empty()),
             token: fingerprint(&record.token),
             standing,
         })
@@ -184,17 +216,26 @@ impl Helm {
         record.key = host.key.as_bytes().to_vec();
         record.token = host.token.as_bytes().to_vec();
         record.labels = host.labels.clone().into_iter().collect();
-        record.serials = host
-            .serials
-            .iter()
-            .map(|(serial, _)| serial.to_string())
-            .collect();
+        let serials = host.given.iter().map(|given| given.serial.to_string());
+        record.serials = serials.collect();
+        record.shown = host
+            .shown
+            .as_ref()
+            .map_or_else(String::new, Serial::to_string);
         let holder = Identity::Agent(host.host.clone()).uri();
-        let certificates = host.serials.iter().map(|(serial, until)| v1::SerialRecord {
-            serial: serial.to_string(),
-            until_unix_millis: millis(*until),
-            revoked_unix_millis: 0,
-            holder: holder.clone(),
+        let certificates = host.given.iter().map(|given| {
+            let holding = given.holding.as_ref();
+            let bytes = |ca: &Fingerprint| ca.as_bytes().to_vec();
+            v1::SerialRecord {
+                serial: given.serial.to_string(),
+                until_unix_millis: millis(given.until),
+                revoked_unix_millis: 0,
+                holder: holder.clone(),
+                issuer: holding.map_or_else(Vec::new, |holding| bytes(&holding.issuer)),
+                trusts: holding.map_or_else(Vec::new, |holding| {
+                    holding.trusts.iter().map(bytes).collect()
+                }),
+            }
         });
         record.certificates = certificates.collect();
         record.quarantined_with = match &host.standing {

@@ -137,7 +137,8 @@ impl Helm {
                 }
             }
             from_agent::What::Answer(answer) => self.answered(id, answer, deeds),
-            from_agent::What::Bye(_) | from_agent::What::Hello(_) => {} // its end follows; never
+            from_agent::What::Bye(_) => {} // its end follows
+            from_agent::What::Hello(_) | from_agent::What::Renewed(_) => {} // never: the link keeps them
         }
     }
 

@@ -46,6 +46,8 @@ pub use wake::{DoorAsk, LOG_LINES, QUESTIONS, Question, Refusal, Reply, Steer, W
 
 use crate::gate::Refusals;
 use crate::metrics::Metrics;
+use crate::pki::Holding;
+use crate::pki::succession::Stage;
 use crate::roster::{Roster, RosterEvent};
 use crate::store::{ReadError, Store, WriteError};
 use deeds::Deeds;
@@ -72,8 +74,14 @@ pub struct Settings {
     pub retain: u32,
     /// Where machines enrol, for people: HOST:PORT.
     pub enrolment_address: String,
-    /// Of our CA; tokens carry it.
+    /// Of the CA behind our own certificate; tokens carry it.
     pub ca: Fingerprint,
+    /// What hosts are given.
+    pub holding: Holding,
+    /// How far one CA has taken over from another.
+    pub stage: Stage,
+    /// When the newest CA ends.
+    pub ca_until: SystemTime,
     /// Where the store lies.
     pub state_dir: PathBuf,
     /// When our own certificate ends.

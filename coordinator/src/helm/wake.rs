@@ -11,7 +11,8 @@ use cutover_proto::tls::{Fingerprint, Serial};
 use cutover_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::pki::{Ask, HostRecord, RegistryError};
+use crate::pki::holding::Holdings;
+use crate::pki::{Ask, Given, HostRecord, RegistryError};
 use crate::roster::RosterEvent;
 
 /// So many questions may wait for the loop; more wait for a place.
@@ -61,6 +62,8 @@ pub enum Question {
     CordonHost(String, v1::CordonHostRequest, Reply<v1::HostView>),
     RemoveHost(String, v1::HostRequest, Reply<v1::HostView>),
     Doctor(Reply<v1::DoctorResponse>),
+    /// Which CAs hosts hold; asked by this machine alone.
+    Holdings(Reply<Holdings>),
 }
 
 /// What a person may say to an open rollout.
@@ -102,9 +105,7 @@ pub enum DoorAsk {
         /// Of its public key.
         key: Fingerprint,
         /// The certificate that it will get.
-        serial: Serial,
-        /// Until when that holds.
-        until: SystemTime,
+        given: Given,
         /// When it asked.
         now: SystemTime,
         /// Where the decision goes.
@@ -116,8 +117,10 @@ pub enum DoorAsk {
         host: HostId,
         /// The machine.
         machine_id: String,
+        /// The certificate that it holds.
+        shown: Serial,
         /// Where the decision goes.
-        reply: oneshot::Sender<Result<(), RegistryError>>,
+        reply: oneshot::Sender<Result<HostRecord, RegistryError>>,
     },
 }
 

@@ -8,10 +8,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use cutover_proto::identity::Identity;
-use cutover_proto::tls::{Address, Credentials, Life, PRIVATE, PUBLIC, Trust};
+use cutover_proto::identity::{Identity, OperatorName};
+use cutover_proto::tls::{Address, Credentials, Fingerprint, PRIVATE, PUBLIC, Trust, check_peer};
 use nix::unistd::User;
 
 use super::{InitError, failed, make_dir, write};
@@ -67,6 +68,12 @@ impl Contexts {
         })
     }
 
+    /// Where they are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> PathBuf {
@@ -82,38 +89,73 @@ impl Contexts {
         address: &Address,
         now: SystemTime,
     ) -> Known {
-        let entry = self.table.get("contexts").and_then(|all| all.get(name));
-        let Some(entry) = entry else {
-            return Known::Not;
+        let Some(at) = self.said(name, "address") else {
+            return match self.entry(name) {
+                Some(_) => Known::Anothers("nowhere".to_owned()),
+                None => Known::Not,
+            };
         };
-        let said = |key: &str| entry.get(key).and_then(toml::Value::as_str);
-        let at = said("address").unwrap_or_default();
         let here = at == address.to_string();
-        let pem = |key: &str| self.pem(said(key)?);
-        let ours = pem("ca")
-            .and_then(|ca| Trust::from_pem(&ca).ok())
+        let theirs = self
+            .pem(name, "ca")
+            .and_then(|ca| Trust::from_pem(&ca).ok());
+        let believed = |ca: &Fingerprint| {
+            theirs
+                .as_ref()
+                .is_some_and(|theirs| theirs.fingerprints().contains(ca))
+        };
+        // While one CA takes over from another, either says that it is this coordinator.
+        let ours = authority.is_some_and(|ours| ours.holding().trusts.iter().any(believed));
+        let reaches = authority.is_some_and(|ours| believed(&ours.fingerprint()));
+        let credentials = self
+            .credentials(name)
             .zip(authority)
-            .is_some_and(|(trust, ours)| trust.fingerprints().contains(&ours.fingerprint()));
-        let credentials = pem("cert").zip(pem("key")).and_then(|(cert, key)| {
-            let credentials = Credentials::from_pem(&cert, &key).ok()?;
-            (credentials.fits() && holds(&credentials, now)).then_some(credentials)
-        });
+            .and_then(|(shown, ours)| holds(&shown, ours, now).then_some(shown));
         match credentials {
-            Some(credentials) if ours && here => Known::Good(Box::new(credentials)),
+            Some(credentials) if reaches && here => Known::Good(Box::new(credentials)),
             _ if ours || here => Known::Stale,
             _ => Known::Anothers(at.to_owned()),
         }
     }
 
+    /// Whose certificate the context `name` shows, if it can be read.
+    #[must_use]
+    pub fn holder(&self, name: &str) -> Option<OperatorName> {
+        let credentials = self.credentials(name)?;
+        match Identity::of_certificate(credentials.certificate()) {
+            Ok(Identity::Operator(name)) => Some(name),
+            Ok(Identity::Agent(_) | Identity::Coordinator) | Err(_) => None,
+        }
+    }
+
+    fn entry(&self, name: &str) -> Option<&toml::Value> {
+        self.table.get("contexts")?.get(name)
+    }
+
+    fn said(&self, name: &str, key: &str) -> Option<&str> {
+        self.entry(name)?.get(key)?.as_str()
+    }
+
+    fn credentials(&self, name: &str) -> Option<Credentials> {
+        Credentials::from_pem(&self.pem(name, "cert")?, &self.pem(name, "key")?).ok()
+    }
+
     /// A file's content, or the text itself.
-    fn pem(&self, text: &str) -> Option<String> {
+    fn pem(&self, name: &str, key: &str) -> Option<String> {
+        let text = self.said(name, key)?;
         if text.trim_start().starts_with("-----BEGIN ") {
             return Some(text.to_owned());
         }
         fs::read_to_string(self.folder.join(text)).ok()
     }
 
-    /// Adds a context, in use from now on, or replaces the one of that name.
+    /// This one is in use from now on.
+    pub fn choose(&mut self, name: &str) {
+        self.table.insert("current".to_owned(), name.into());
+    }
+
+    /// Adds a context that believes `bundle` (PEM), or replaces the one of that name; the first one is
+    /// in use.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -121,8 +163,8 @@ impl Contexts {
         mut self,
         name: &str,
         address: &Address,
-        authority: &Authority,
         operator: &Issued,
+        bundle: &str,
     ) -> Result<PathBuf, InitError> {
         let made = self.make_folder()?;
         let file = |ending: &str| format!("{name}{ending}");
@@ -130,7 +172,7 @@ impl Contexts {
         let at = |file: &str| self.folder.join(file);
         write(&at(&file(".key")), key, PRIVATE)?;
         write(&at(&file(".pem")), &operator.certificate_pem, PUBLIC)?;
-        write(&at(&file("-ca.pem")), &authority.bundle_pem(), PUBLIC)?;
+        write(&at(&file("-ca.pem")), bundle, PUBLIC)?;
         add(&mut self.table, name, address, file);
         let path = self.path();
         write(&path, &self.table.to_string(), PRIVATE)?;
@@ -162,15 +204,15 @@ impl Contexts {
     }
 }
 
-/// An operator's certificate, within its life.
-fn holds(credentials: &Credentials, now: SystemTime) -> bool {
+/// An operator's certificate and its key, believed by this coordinator.
+fn holds(shown: &Credentials, authority: &Authority, now: SystemTime) -> bool {
+    let certificate = shown.certificate();
     let operator = matches!(
-        Identity::of_certificate(credentials.certificate()),
+        Identity::of_certificate(certificate),
         Ok(Identity::Operator(_))
     );
-    operator
-        && Life::of_certificate(credentials.certificate())
-            .is_ok_and(|life| life.from <= now && now < life.until)
+    let believed = |trust| check_peer(certificate, &trust, &Arc::default(), now).is_ok();
+    operator && shown.fits() && authority.trust().is_ok_and(believed)
 }
 
 fn add(table: &mut toml::Table, name: &str, address: &Address, file: impl Fn(&str) -> String) {
@@ -183,7 +225,9 @@ fn add(table: &mut toml::Table, name: &str, address: &Address, file: impl Fn(&st
     ] {
         entry.insert(key.to_owned(), value.into());
     }
-    table.insert("current".to_owned(), name.into());
+    table
+        .entry("current")
+        .or_insert_with(|| name.to_owned().into());
     let contexts = table
         .entry("contexts")
         .or_insert_with(|| toml::Table::new().into());
@@ -211,6 +255,7 @@ fn config_folder() -> Option<(PathBuf, Option<Owner>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::succession;
 
     const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
@@ -233,7 +278,9 @@ mod tests {
         assert!(matches!(none, Known::Not), "{none:?}");
         let operator = "admin".parse().expect("a name");
         let issued = ours.operator(&operator, now).expect("a certificate");
-        let path = read().keep("default", &here, &ours, &issued).expect("kept");
+        let path = read()
+            .keep("default", &here, &issued, &ours.bundle_pem())
+            .expect("kept");
         assert_eq!(path, folder.join("context.toml"));
         let known = |authority: &Authority, at: &Address, when| {
             read().known("default", Some(authority), at, when)
@@ -249,6 +296,41 @@ mod tests {
             matches!(before_any_ca, Known::Anothers(_)),
             "{before_any_ca:?}"
         );
+    }
+
+    #[test]
+    fn what_the_old_ca_made_is_good_until_the_new_one_is_the_only_one_and_stays_ours() {
+        let home = tempfile::tempdir().expect("a folder");
+        let (pki, folder) = (home.path().join("pki"), home.path().join("contexts"));
+        let here = Address::new("127.0.0.1", 7443).expect("an address");
+        let now = SystemTime::now();
+        authority(&pki);
+        succession::begin(&pki, now).expect("begun");
+        let both = Authority::load(&pki).expect("a CA");
+        let admin = "admin".parse().expect("a name");
+        let known = || {
+            let ours = Authority::load(&pki).expect("a CA");
+            let contexts = Contexts::read(Some(&folder)).expect("it can be read");
+            contexts.known("default", Some(&ours), &here, now)
+        };
+        let keep = |authority: &Authority| {
+            let issued = authority.operator(&admin, now).expect("a certificate");
+            let mut contexts = Contexts::read(Some(&folder)).expect("it can be read");
+            contexts.choose("default");
+            contexts
+                .keep("default", &here, &issued, &authority.bundle_pem())
+                .expect("kept");
+        };
+        keep(&both);
+        assert!(matches!(known(), Known::Good(_)));
+        succession::switch(&pki).expect("switched");
+        assert!(matches!(known(), Known::Good(_)));
+        succession::end(&pki).expect("ended");
+        assert!(matches!(known(), Known::Stale));
+        let holder = Contexts::read(Some(&folder)).expect("it can be read");
+        assert_eq!(holder.holder("default"), Some(admin.clone()));
+        keep(&Authority::load(&pki).expect("a CA"));
+        assert!(matches!(known(), Known::Good(_)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use cutover_proto::tls::{Address, AddressError, PUBLIC, write_file};
 pub use context::{Contexts, Known};
 
 use crate::config::Config;
-use crate::pki::{Authority, PkiError};
+use crate::pki::{Authority, PkiError, operators};
 
 /// Why there is nothing to begin with.
 #[derive(Debug, thiserror::Error)]
@@ -49,18 +49,6 @@ pub enum InitError {
     /// The operator's name.
     #[error("naming the operator")]
     Operator(#[from] IdentityError),
-    /// The context of that name is in use for another coordinator.
-    #[error(
-        "the context {name:?} in {} is for another coordinator, at {address}; choose another name with --context NAME", path.display()
-    )]
-    Taken {
-        /// Its name.
-        name: String,
-        /// Where it is.
-        path: PathBuf,
-        /// Where the other one is.
-        address: String,
-    },
     /// Nobody's home.
     #[error("neither HOME nor XDG_CONFIG_HOME is set: use --context-dir")]
     NoHome,
@@ -96,37 +84,11 @@ pub fn init(config: &Config, wish: &Wish) -> Result<Made, InitError> {
     let now = SystemTime::now();
     let first = wish.addresses.first().map_or("", String::as_str);
     let address = Address::new(first, config.port)?;
-    let contexts = Contexts::read(wish.context_dir.as_deref())?; // before anything is made
+    let mut contexts = Contexts::read(wish.context_dir.as_deref())?; // before anything is made
     let authority = make_ca(config, &wish.addresses, now)?;
-    let issued = authority.operator(&wish.operator, now)?;
-    let context = contexts.keep(&wish.context, &address, &authority, &issued)?;
-    Ok(Made {
-        context,
-        fingerprint: authority.fingerprint().to_string(),
-    })
-}
-
-/// Makes an operator of a coordinator that is there already, and their context: somebody's first, or
-/// anew before the certificate ends. The first address is the context's.
-///
-/// # Errors
-/// When there is no CA, the context is another coordinator's, or a file cannot be written.
-pub fn operator(config: &Config, wish: &Wish) -> Result<Made, InitError> {
-    let now = SystemTime::now();
-    let first = wish.addresses.first().map_or("", String::as_str);
-    let address = Address::new(first, config.port)?;
-    let contexts = Contexts::read(wish.context_dir.as_deref())?;
-    let authority = Authority::load(&config.pki())?;
-    if let Known::Anothers(address) = contexts.known(&wish.context, Some(&authority), &address, now)
-    {
-        return Err(InitError::Taken {
-            name: wish.context.clone(),
-            path: contexts.path(),
-            address,
-        });
-    }
-    let issued = authority.operator(&wish.operator, now)?;
-    let context = contexts.keep(&wish.context, &address, &authority, &issued)?;
+    let issued = operators::issue(&authority, &config.pki(), &wish.operator, now)?;
+    contexts.choose(&wish.context);
+    let context = contexts.keep(&wish.context, &address, &issued, &authority.bundle_pem())?;
     Ok(Made {
         context,
         fingerprint: authority.fingerprint().to_string(),

@@ -10,6 +10,7 @@ mod enrol;
 mod ground;
 mod operator;
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use cutover_daemon::unit::{self, Started, State, UnitError};
@@ -17,7 +18,7 @@ use cutover_proto::tls::{Address, AddressError, Credentials, TlsError};
 
 use crate::config::{BadConfig, Config};
 use crate::init::{Contexts, InitError, Known, Wish, keep_owner, make_ca};
-use crate::pki::{Authority, PkiError};
+use crate::pki::{Authority, PkiError, operators};
 
 pub use enrol::EnrolError;
 use ground::Ground;
@@ -51,6 +52,18 @@ pub enum LocalError {
     /// The CA that is there, or its certificates.
     #[error("using the operator's certificate")]
     Tls(#[from] TlsError),
+    /// The context of that name is in use for another coordinator.
+    #[error(
+        "the context {name:?} in {} is for another coordinator, at {address}; choose another name with --context NAME", path.display()
+    )]
+    Context {
+        /// Its name.
+        name: String,
+        /// Where it is.
+        path: PathBuf,
+        /// Where the other one is.
+        address: String,
+    },
     /// A unit.
     #[error(transparent)]
     Unit(#[from] UnitError),
@@ -125,7 +138,7 @@ fn access(
     say: &dyn Fn(&str),
 ) -> Result<(Authority, Credentials, Address, bool), LocalError> {
     let now = SystemTime::now();
-    let contexts = Contexts::read(wish.context_dir.as_deref())?;
+    let mut contexts = Contexts::read(wish.context_dir.as_deref())?;
     let mut changed = false;
     let address = Address::new(&ground.at, config.port)?;
     let made_before = if config.has_ca() {
@@ -136,12 +149,11 @@ fn access(
     };
     let known = contexts.known(&wish.context, made_before.as_ref(), &address, now);
     if let Known::Anothers(address) = known {
-        let taken = InitError::Taken {
+        return Err(LocalError::Context {
             name: wish.context.clone(),
             path: contexts.path(),
             address,
-        };
-        return Err(taken.into());
+        });
     }
     let authority = match made_before {
         Some(authority) => authority,
@@ -159,8 +171,9 @@ fn access(
     let credentials = match known {
         Known::Good(credentials) => *credentials,
         Known::Not | Known::Stale | Known::Anothers(_) => {
-            let issued = authority.operator(&wish.operator, now)?;
-            let path = contexts.keep(&wish.context, &address, &authority, &issued)?;
+            let issued = operators::issue(&authority, &config.pki(), &wish.operator, now)?;
+            contexts.choose(&wish.context);
+            let path = contexts.keep(&wish.context, &address, &issued, &authority.bundle_pem())?;
             changed = true;
             say(&format!(
                 "operator {}, context {:?}: {}",

@@ -12,6 +12,8 @@ use cutover_core::HostId;
 use cutover_proto::tls::{Fingerprint, Serial};
 use cutover_proto::token::TokenHash;
 
+use super::holding::Holding;
+
 /// What is kept of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRecord {
@@ -36,12 +38,25 @@ pub struct HostRecord {
     pub key: Fingerprint,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// The certificates that it got and that may still be valid, with their ends.
-    pub serials: Vec<(Serial, SystemTime)>,
+    /// The certificates that it was given and that may still be valid, the newest last.
+    pub given: Vec<Given>,
+    /// The one of them that it is known to hold: it showed it, or said that it keeps it.
+    pub shown: Option<Serial>,
     /// The token that let it in.
     pub token: TokenHash,
     /// Whether it may speak.
     pub standing: Standing,
+}
+
+/// What is kept of one certificate of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Its number.
+    pub serial: Serial,
+    /// Until when it holds.
+    pub until: SystemTime,
+    /// Of which CA it is, and what was given with it; none: that was not recorded.
+    pub holding: Option<Holding>,
 }
 
 /// Whether a host may speak.
@@ -72,9 +87,7 @@ pub struct Ask {
     /// Labels that it brings.
     pub labels: BTreeMap<String, String>,
     /// The certificate that it will be given.
-    pub serial: Serial,
-    /// Until when that holds.
-    pub until: SystemTime,
+    pub given: Given,
 }
 
 /// Why a machine does not become a host, or a host gets no certificate.
@@ -133,7 +146,7 @@ pub fn admit(
     if now >= token.expires {
         return Err(AdmissionRefusal::ExpiredToken);
     }
-    let (uses_left, mut serials) = match known {
+    let (uses_left, mut given) = match known {
         Some(host) => {
             host.refuse_quarantined()?;
             if host.key != ask.key || host.machine_id != ask.machine_id {
@@ -147,13 +160,13 @@ pub fn admit(
                 } else {
                     token.uses_left.checked_sub(1)
                 },
-                host.live_serials(now),
+                host.live_given(now),
             )
         }
         None => (token.uses_left.checked_sub(1), Vec::new()),
     };
     let uses_left = uses_left.ok_or(AdmissionRefusal::UsedToken)?;
-    serials.push((ask.serial.clone(), ask.until));
+    given.push(ask.given.clone());
     let mut labels = ask.labels.clone();
     labels.extend(token.labels.clone()); // the operator's word counts more
     let host = HostRecord {
@@ -161,7 +174,8 @@ pub fn admit(
         machine_id: ask.machine_id.clone(),
         key: ask.key,
         labels,
-        serials,
+        given,
+        shown: known.and_then(|host| host.shown.clone()),
         token: token.hash,
         standing: Standing::Good,
     };
@@ -182,8 +196,7 @@ pub fn renew(
     known: Option<&HostRecord>,
     host: &HostId,
     key: Fingerprint,
-    serial: Serial,
-    until: SystemTime,
+    given: Given,
     now: SystemTime,
 ) -> Result<HostRecord, AdmissionRefusal> {
     let known = known.ok_or_else(|| AdmissionRefusal::UnknownHost(host.clone()))?;
@@ -191,15 +204,16 @@ pub fn renew(
     if known.key != key {
         return Err(AdmissionRefusal::AnotherKey(host.clone()));
     }
-    let mut serials = known.live_serials(now);
-    serials.push((serial, until));
+    let mut all = known.live_given(now);
+    all.push(given);
     Ok(HostRecord {
-        serials,
+        given: all,
         ..known.clone()
     })
 }
 
-/// Decides about a machine that speaks for a host; gives the host as it is to be kept, if it changes.
+/// Decides about a machine that speaks for a host, holding the certificate `shown`; gives the host
+/// as it is to be kept, if it changes.
 ///
 /// # Errors
 /// When it may not speak. A quarantine that begins here is `Ok`: it must be kept first, then refused.
@@ -207,11 +221,18 @@ pub fn speak(
     known: Option<&HostRecord>,
     host: &HostId,
     machine_id: &str,
+    shown: &Serial,
 ) -> Result<Option<HostRecord>, AdmissionRefusal> {
     let known = known.ok_or_else(|| AdmissionRefusal::UnknownHost(host.clone()))?;
     known.refuse_quarantined()?;
     if known.machine_id == machine_id {
-        return Ok(None);
+        // One that is not known here (a backup was restored) says nothing of what came with it.
+        let is_known = known.given.iter().any(|given| given.serial == *shown);
+        let shown = is_known.then(|| shown.clone());
+        return Ok((known.shown != shown).then(|| HostRecord {
+            shown,
+            ..known.clone()
+        }));
     }
     let standing = Standing::Quarantined {
         first: known.machine_id.clone(),
@@ -224,6 +245,15 @@ pub fn speak(
 }
 
 impl HostRecord {
+    /// Of which CA its certificate is and whom it believes, as far as it is known to: what it
+    /// was given may not have reached it.
+    #[must_use]
+    pub fn holding(&self) -> Option<&Holding> {
+        let shown = self.shown.as_ref()?;
+        let given = self.given.iter().find(|given| given.serial == *shown)?;
+        given.holding.as_ref()
+    }
+
     /// A person decided: this machine is the host, and the quarantine is over.
     #[must_use]
     pub fn readmitted(&self, machine_id: &str) -> Self {
@@ -249,14 +279,10 @@ impl HostRecord {
         }
     }
 
-    fn live_serials(&self, now: SystemTime) -> Vec<(Serial, SystemTime)> {
+    fn live_given(&self, now: SystemTime) -> Vec<Given> {
         let renewable =
-            |until: &SystemTime| *until + super::authority::RENEWABLE_AFTER_EXPIRY > now;
-        self.serials
-            .iter()
-            .filter(|(_, until)| renewable(until))
-            .cloned()
-            .collect()
+            |given: &&Given| given.until + super::authority::RENEWABLE_AFTER_EXPIRY > now;
+        self.given.iter().filter(renewable).cloned().collect()
     }
 }
 
@@ -290,9 +316,29 @@ mod tests {
                 ("role".to_owned(), "db".to_owned()),
                 ("rack".to_owned(), "7".to_owned()),
             ]),
-            serial: Serial::from_bytes(&[7]),
-            until: at(1000),
+            given: given(7, 1000),
         }
+    }
+
+    fn given(serial: u8, until: u64) -> Given {
+        let ca = Fingerprint::of(b"a CA");
+        Given {
+            serial: Serial::from_bytes(&[serial]),
+            until: at(until),
+            holding: Some(Holding {
+                issuer: ca,
+                trusts: [ca].into(),
+            }),
+        }
+    }
+
+    fn spoken(host: &HostRecord, machine: &str) -> Result<Option<HostRecord>, AdmissionRefusal> {
+        let held = Serial::from_bytes(&[7]);
+        let known = HostRecord {
+            shown: Some(held.clone()),
+            ..host.clone()
+        };
+        speak(Some(&known), &host.host, machine, &held)
     }
 
     #[test]
@@ -320,7 +366,7 @@ mod tests {
             admit(Some(&token(1)), None, &ask("web-1", "m1", b"k1"), at(1)).expect("admitted");
         let (again, host) =
             admit(Some(&after), Some(&host), &ask("web-1", "m1", b"k1"), at(2)).expect("again");
-        assert_eq!((again.uses_left, host.serials.len()), (0, 2));
+        assert_eq!((again.uses_left, host.given.len()), (0, 2));
     }
 
     #[test]
@@ -335,16 +381,7 @@ mod tests {
             );
         }
         let name = host.host.clone();
-        let renew = |known, key| {
-            renew(
-                known,
-                &name,
-                Fingerprint::of(key),
-                Serial::from_bytes(&[8]),
-                at(2000),
-                at(1),
-            )
-        };
+        let renew = |known, key| renew(known, &name, Fingerprint::of(key), given(8, 2000), at(1));
         assert!(matches!(
             renew(Some(&host), b"k2"),
             Err(AdmissionRefusal::AnotherKey(_))
@@ -353,7 +390,7 @@ mod tests {
             renew(None, b"k1"),
             Err(AdmissionRefusal::UnknownHost(_))
         ));
-        assert_eq!(renew(Some(&host), b"k1").expect("renewed").serials.len(), 2);
+        assert_eq!(renew(Some(&host), b"k1").expect("renewed").given.len(), 2);
     }
 
     #[test]
@@ -361,14 +398,10 @@ mod tests {
      {
         let (_, host) =
             admit(Some(&token(9)), None, &ask("web-1", "m1", b"k1"), at(1)).expect("admitted");
-        assert_eq!(speak(Some(&host), &host.host, "m1"), Ok(None));
-        let caught = speak(Some(&host), &host.host, "m2")
-            .expect("to be kept")
-            .expect("changed");
+        assert_eq!(spoken(&host, "m1"), Ok(None));
+        let caught = spoken(&host, "m2").expect("to be kept").expect("changed");
         for machine in ["m1", "m2"] {
-            let text = speak(Some(&caught), &host.host, machine)
-                .expect_err("refused")
-                .to_string();
+            let text = spoken(&caught, machine).expect_err("refused").to_string();
             assert!(text.contains("m1") && text.contains("m2"), "{text}");
         }
         assert!(
@@ -381,6 +414,39 @@ mod tests {
             .is_err()
         );
         let decided = caught.readmitted("m2");
-        assert_eq!(speak(Some(&decided), &host.host, "m2"), Ok(None));
+        assert_eq!(spoken(&decided, "m2"), Ok(None));
+    }
+
+    #[test]
+    fn what_was_given_counts_when_the_host_is_seen_to_hold_it_and_not_before() {
+        let (_, host) =
+            admit(Some(&token(9)), None, &ask("web-1", "m1", b"k1"), at(1)).expect("admitted");
+        let name = host.host.clone();
+        assert_eq!(host.holding(), None, "the answer may have been lost");
+        let say = |host: &HostRecord, serial: u8| {
+            let spoken = speak(Some(host), &name, "m1", &Serial::from_bytes(&[serial]));
+            spoken.expect("it may").unwrap_or_else(|| host.clone())
+        };
+        let host = say(&host, 7);
+        assert_eq!(host.holding(), given(7, 1000).holding.as_ref());
+        let key = Fingerprint::of(b"k1");
+        let next = Fingerprint::of(b"the next CA");
+        let mut newer = given(8, 2000);
+        newer.holding = Some(Holding {
+            issuer: next,
+            trusts: [next].into(),
+        });
+        let host = renew(Some(&host), &name, key, newer.clone(), at(1)).expect("renewed");
+        assert_eq!(host.holding(), given(7, 1000).holding.as_ref());
+        assert_eq!(say(&host, 8).holding(), newer.holding.as_ref());
+        assert_eq!(
+            say(&say(&host, 8), 7).holding(),
+            given(7, 1000).holding.as_ref()
+        );
+        assert_eq!(
+            say(&host, 9).holding(),
+            None,
+            "nobody knows what came with that"
+        );
     }
 }

@@ -12,19 +12,18 @@ use std::time::{Duration, SystemTime};
 
 use cutover_core::HostId;
 use cutover_proto::identity::{Identity, OperatorName};
-use cutover_proto::tls::{
-    BACKDATING, Credentials, Fingerprint, Life, Serial, TlsError, Trust, random,
-};
+use cutover_proto::tls::{BACKDATING, Fingerprint, Serial, TlsError, Trust, random};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
+    SanType, SerialNumber,
 };
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
+use rustls_pki_types::CertificateSigningRequestDer;
 
-/// A CA lives so long: longer than a fleet goes without anybody looking.
-const CA_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
+use super::admission::Given;
+use super::ca::Ca;
+use super::holding::Holding;
+
 /// Everybody else: a stolen key is of use for so long at most.
 const LEAF_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 /// An expired certificate of an agent may still be renewed for so long.
@@ -68,7 +67,7 @@ pub enum PkiError {
     /// There is a CA where a new one was wanted.
     #[error(
         "{0} holds a CA already, which hosts believe: `systemctl start cutover-coordinator` starts the coordinator, \
-         `cutover-coordinator operator` makes an operator's certificate anew; remove the folder only to begin anew"
+         `cutover-coordinator operator NAME` makes an operator's certificate anew; remove the folder only to begin anew"
     )]
     Exists(PathBuf),
     /// There is no CA.
@@ -124,6 +123,10 @@ pub struct Issued {
 pub struct Secret(String);
 
 impl Secret {
+    pub(super) fn of(text: String) -> Self {
+        Self(text)
+    }
+
     /// The text.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -143,58 +146,85 @@ impl std::fmt::Debug for Issued {
     }
 }
 
-/// Our CA.
+/// Our CA; two of them while one takes over from the other.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pub(super) ca_pem: String,
-    fingerprint: Fingerprint,
-    /// The CAs that are believed besides: one that is taken over from.
-    pub(super) also_trusted: String,
+    /// Behind the coordinator's own certificate.
+    ca: Ca,
+    /// The one that takes over, and whether it makes the certificates of all others already.
+    next: Option<(Ca, bool)>,
+    /// All that are believed, PEM.
+    bundle: String,
+    holding: Holding,
     lives: Lives,
 }
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Authority({}, key hidden)", self.fingerprint)
+        write!(f, "Authority({}, key hidden)", self.fingerprint())
     }
 }
 
 impl Authority {
-    /// A new CA, in memory; gives its key as PEM, too.
-    pub(super) fn make(name: &str, now: SystemTime) -> Result<(Self, Secret), PkiError> {
-        let sign = |source| PkiError::Sign {
-            who: "the CA".to_owned(),
-            source,
-        };
-        let key = new_key().map_err(sign)?;
-        let key_pem = Secret(key.serialize_pem());
-        let (mut params, _) = params(name, now, CA_LIFE)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let ca_pem = params.self_signed(&key).map_err(sign)?.pem();
-        Ok((Self::from_pem(ca_pem, &key_pem.0, String::new())?, key_pem))
-    }
-
-    pub(super) fn from_pem(
-        ca_pem: String,
-        key_pem: &str,
-        also_trusted: String,
+    /// Of these CAs, believing `also_trusted` (PEM) besides.
+    pub(super) fn of(
+        ca: Ca,
+        next: Option<(Ca, bool)>,
+        also_trusted: &str,
     ) -> Result<Self, PkiError> {
-        let key = KeyPair::from_pem(key_pem).map_err(PkiError::Ca)?;
-        Credentials::from_pem(&ca_pem, key_pem)?;
-        let trust = Trust::from_pem(&ca_pem)?;
-        let fingerprint = *trust
-            .fingerprints()
-            .first()
-            .ok_or(TlsError::Nothing("certificate"))?;
-        let issuer = Issuer::from_ca_cert_pem(&ca_pem, key).map_err(PkiError::Ca)?;
+        let next_pem = next.as_ref().map_or("", |(next, _)| &next.pem);
+        let bundle = format!("{}{next_pem}{also_trusted}", ca.pem);
+        let issuer = match &next {
+            Some((next, true)) => next.fingerprint,
+            Some((_, false)) | None => ca.fingerprint,
+        };
+        let trusts = Trust::from_pem(&bundle)?;
+        let trusts = trusts.fingerprints().iter().copied().collect();
         Ok(Self {
-            issuer,
-            ca_pem,
-            fingerprint,
-            also_trusted,
+            ca,
+            next,
+            bundle,
+            holding: Holding { issuer, trusts },
             lives: Lives::default(),
         })
+    }
+
+    /// Makes the certificates of hosts and operators.
+    fn signer(&self) -> &Ca {
+        match &self.next {
+            Some((next, true)) => next,
+            Some((_, false)) | None => &self.ca,
+        }
+    }
+
+    /// The CA that takes over, if one does.
+    #[must_use]
+    pub fn next(&self) -> Option<Fingerprint> {
+        self.next.as_ref().map(|(next, _)| next.fingerprint)
+    }
+
+    /// Until when the CA holds; the next one, if there is one.
+    ///
+    /// # Errors
+    /// When its certificate cannot be read.
+    pub fn until(&self) -> Result<SystemTime, PkiError> {
+        let last = self.next.as_ref().map_or(&self.ca, |(next, _)| next);
+        Ok(last.life()?.until)
+    }
+
+    /// Who is given a certificate now is given this with it.
+    #[must_use]
+    pub fn holding(&self) -> &Holding {
+        &self.holding
+    }
+
+    /// What the registry keeps of a certificate that was just made.
+    #[must_use]
+    pub fn given(&self, issued: &Issued) -> Given {
+        Given {
+            serial: issued.serial.clone(),
+            until: issued.until,
+            holding: Some(self.holding.clone()),
+        }
     }
 
     /// The same CA, making certificates of other lives.
@@ -203,26 +233,22 @@ impl Authority {
         Self { lives, ..self }
     }
 
-    /// Of the CA's certificate; tokens carry it.
+    /// Of the CA behind the coordinator's own certificate; tokens carry it.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+        self.ca.fingerprint
     }
 
-    /// From when until when the CA's certificate holds.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn life(&self) -> Result<Life, PkiError> {
-        let der = CertificateDer::from_pem_slice(self.ca_pem.as_bytes())
-            .map_err(|error| TlsError::Pem("CA", error))?;
-        Ok(Life::of_certificate(&der)?)
+    /// Of the CA whose certificates hosts and operators are given.
+    #[must_use]
+    pub fn issuer(&self) -> Fingerprint {
+        self.holding.issuer
     }
 
     /// All CAs that are to be believed, PEM.
     #[must_use]
     pub fn bundle_pem(&self) -> String {
-        format!("{}{}", self.ca_pem, self.also_trusted)
+        self.bundle.clone()
     }
 
     /// All CAs that are to be believed.
@@ -230,7 +256,7 @@ impl Authority {
     /// # Errors
     /// When one is broken.
     pub fn trust(&self) -> Result<Trust, PkiError> {
-        Ok(Trust::from_pem(&self.bundle_pem())?)
+        Ok(Trust::from_pem(&self.bundle)?)
     }
 
     /// The coordinator's certificate for these DNS names and IP addresses, with a new key.
@@ -253,14 +279,10 @@ impl Authority {
                     }
                 });
         }
-        let mut issued = self.with_new_key(
-            &Identity::Coordinator,
-            params,
-            serial,
-            now + self.lives.coordinator,
-        )?;
+        let until = now + self.lives.coordinator;
+        let mut issued = with_new_key(&self.ca, &Identity::Coordinator, params, serial, until)?;
         // A machine that enrols knows the CA's fingerprint alone: it needs the CA in the chain.
-        issued.certificate_pem.push_str(&self.ca_pem);
+        issued.certificate_pem.push_str(&self.ca.pem);
         Ok(issued)
     }
 
@@ -272,7 +294,8 @@ impl Authority {
         let who = Identity::Operator(name.clone());
         let (mut params, serial) = leaf(&who, now, self.lives.operator)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.with_new_key(&who, params, serial, now + self.lives.operator)
+        let until = now + self.lives.operator;
+        with_new_key(self.signer(), &who, params, serial, until)
     }
 
     /// A host's certificate for the key in a request; all else in the request is ignored.
@@ -289,7 +312,7 @@ impl Authority {
             who: who.to_string(),
             source,
         };
-        let certificate = request.signed_by(&self.issuer).map_err(sign)?;
+        let certificate = request.signed_by(&self.signer().issuer).map_err(sign)?;
         Ok(Issued {
             certificate_pem: certificate.pem(),
             certificate_der: certificate.der().to_vec(),
@@ -298,28 +321,28 @@ impl Authority {
             until: now + self.lives.agent,
         })
     }
+}
 
-    fn with_new_key(
-        &self,
-        who: &Identity,
-        params: CertificateParams,
-        serial: Serial,
-        until: SystemTime,
-    ) -> Result<Issued, PkiError> {
-        let sign = |source| PkiError::Sign {
-            who: who.to_string(),
-            source,
-        };
-        let key = new_key().map_err(sign)?;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(sign)?;
-        Ok(Issued {
-            certificate_pem: certificate.pem(),
-            certificate_der: certificate.der().to_vec(),
-            key_pem: Some(Secret(key.serialize_pem())),
-            serial,
-            until,
-        })
-    }
+fn with_new_key(
+    ca: &Ca,
+    who: &Identity,
+    params: CertificateParams,
+    serial: Serial,
+    until: SystemTime,
+) -> Result<Issued, PkiError> {
+    let sign = |source| PkiError::Sign {
+        who: who.to_string(),
+        source,
+    };
+    let key = new_key().map_err(sign)?;
+    let certificate = params.signed_by(&key, &ca.issuer).map_err(sign)?;
+    Ok(Issued {
+        certificate_pem: certificate.pem(),
+        certificate_der: certificate.der().to_vec(),
+        key_pem: Some(Secret(key.serialize_pem())),
+        serial,
+        until,
+    })
 }
 
 /// The SHA-256 of the key that a request proves to hold.
@@ -347,7 +370,7 @@ fn read_request(host: &HostId, csr: &[u8]) -> Result<CertificateSigningRequestPa
     Ok(request)
 }
 
-fn new_key() -> Result<KeyPair, rcgen::Error> {
+pub(super) fn new_key() -> Result<KeyPair, rcgen::Error> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
 }
 
@@ -368,7 +391,7 @@ fn leaf(
     Ok((params, serial))
 }
 
-fn params(
+pub(super) fn params(
     name: &str,
     now: SystemTime,
     life: Duration,

@@ -1,8 +1,8 @@
 //! Where the CA and the coordinator's certificate lie: one folder.
 //!
 //! `ca.pem`, `ca.key` (0600), `coordinator.pem`, `coordinator.key` (0600), and
-//! `also-trusted.pem`, if there: the CAs that are believed besides, while one
-//! takes over from another.
+//! `also-trusted.pem`, if there: CAs that are believed besides, put there by hand.
+//! While one CA takes over from another, the files of [`super::succession`], too.
 
 use std::fs;
 use std::io;
@@ -12,13 +12,15 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use cutover_proto::tls::{
-    Credentials, Life, PRIVATE, PUBLIC, names_of_certificate, random, write_file,
+    Credentials, Fingerprint, Life, PRIVATE, PUBLIC, names_of_certificate, write_file_of_folder,
 };
 
 use super::authority::{Authority, PkiError};
+use super::ca::Ca;
+use super::succession::Cas;
 
-const CA: &str = "ca.pem";
-const CA_KEY: &str = "ca.key";
+pub(super) const CA: &str = "ca.pem";
+pub(super) const CA_KEY: &str = "ca.key";
 const CERTIFICATE: &str = "coordinator.pem";
 const KEY: &str = "coordinator.key";
 const ALSO_TRUSTED: &str = "also-trusted.pem";
@@ -41,13 +43,12 @@ impl Authority {
                 path: folder.to_owned(),
                 source,
             })?;
-        // A name of its own: verifiers look for a CA by its name, and two of one name only confuse them.
-        let name = format!("Cutover CA {:08x}", u32::from_be_bytes(random()?));
-        let (authority, key) = Self::make(&name, now)?;
+        let (ca, key) = Ca::make(now)?;
+        let authority = Self::of(ca, None, "")?;
         // The certificate comes last: where it is, everything is.
         write(&folder.join(CA_KEY), key.expose(), PRIVATE)?;
         authority.issue_own(folder, addresses, now)?;
-        write(&folder.join(CA), &authority.ca_pem, PUBLIC)?;
+        write(&folder.join(CA), &authority.bundle_pem(), PUBLIC)?;
         Ok(authority)
     }
 
@@ -56,25 +57,19 @@ impl Authority {
     /// # Errors
     /// When there is none, or it is broken.
     pub fn load(folder: &Path) -> Result<Self, PkiError> {
-        if !folder.join(CA).exists() {
-            return Err(PkiError::Missing(folder.to_owned()));
-        }
+        let Cas { ca, next, .. } = Cas::read(folder)?;
         let also = folder.join(ALSO_TRUSTED);
         let also_trusted = if also.exists() {
             read(&also)?
         } else {
             String::new()
         };
-        Self::from_pem(
-            read(&folder.join(CA))?,
-            &read(&folder.join(CA_KEY))?,
-            also_trusted,
-        )
+        Self::of(ca, next, &also_trusted)
     }
 
     /// The coordinator's certificate from `folder`; a new one, with a new key, when its renewal is
-    /// due (`chance`, 0 to 1, as in [`Life::renewal`]), when it is broken, is not there, or leaves out
-    /// one of `addresses`.
+    /// due (`chance`, 0 to 1, as in [`Life::renewal`]), when it is broken, is not there, is another
+    /// CA's, or leaves out one of `addresses`.
     /// Says besides when the next is due.
     ///
     /// # Errors
@@ -86,7 +81,8 @@ impl Authority {
         now: SystemTime,
         chance: f64,
     ) -> Result<(Credentials, SystemTime), PkiError> {
-        if let Some(kept) = kept(folder)
+        if let Some((kept, ca)) = kept(folder)
+            && ca == Some(self.fingerprint())
             && let Ok(life) = Life::of_certificate(kept.certificate())
             && life.renewal(chance) > now
             && holds_for(&kept, addresses)
@@ -102,7 +98,7 @@ impl Authority {
     /// be used, and a start makes one.
     #[must_use]
     pub fn own_life(folder: &Path) -> Option<Life> {
-        Life::of_certificate(kept(folder)?.certificate()).ok()
+        Life::of_certificate(kept(folder)?.0.certificate()).ok()
     }
 
     /// A new certificate for the coordinator, kept in `folder`.
@@ -124,10 +120,12 @@ impl Authority {
     }
 }
 
-fn kept(folder: &Path) -> Option<Credentials> {
+/// What is kept, and the CA in its chain.
+fn kept(folder: &Path) -> Option<(Credentials, Option<Fingerprint>)> {
     let certificate = read(&folder.join(CERTIFICATE)).ok()?;
     let kept = Credentials::from_pem(&certificate, &read(&folder.join(KEY)).ok()?).ok()?;
-    kept.fits().then_some(kept)
+    let ca = kept.issuer().map(Fingerprint::of);
+    kept.fits().then_some((kept, ca))
 }
 
 /// Whether it is for all of these names and addresses.
@@ -143,15 +141,16 @@ fn holds_for(kept: &Credentials, addresses: &[String]) -> bool {
     })
 }
 
-fn read(path: &Path) -> Result<String, PkiError> {
+pub(super) fn read(path: &Path) -> Result<String, PkiError> {
     fs::read_to_string(path).map_err(|source| failed("reading", path, source))
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
-    write_file(path, text.as_bytes(), mode).map_err(|source| failed("writing", path, source))
+    write_file_of_folder(path, text.as_bytes(), mode)
+        .map_err(|source| failed("writing", path, source))
 }
 
-fn failed(doing: &'static str, path: &Path, source: io::Error) -> PkiError {
+pub(super) fn failed(doing: &'static str, path: &Path, source: io::Error) -> PkiError {
     PkiError::File {
         doing,
         path: path.to_owned(),

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use cutover_core::HostId;
 use cutover_proto::tls::{Fingerprint, Serial};
 
-use super::admission::{AdmissionRefusal, Ask, HostRecord};
+use super::admission::{AdmissionRefusal, Ask, Given, HostRecord};
 
 /// Why the registry gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +38,16 @@ pub trait Registry: Send + Sync + 'static {
         &self,
         host: &HostId,
         key: Fingerprint,
-        serial: Serial,
-        until: SystemTime,
+        given: Given,
         now: SystemTime,
     ) -> Result<HostRecord, RegistryError>;
 
     /// [`super::admission::speak`]; when a quarantine begins, it is kept, and the answer is what
-    /// [`HostRecord::refuse_quarantined`] says.
-    async fn speak(&self, host: &HostId, machine_id: &str) -> Result<(), RegistryError>;
+    /// [`HostRecord::refuse_quarantined`] says. `shown` is the certificate that the host holds.
+    async fn speak(
+        &self,
+        host: &HostId,
+        machine_id: &str,
+        shown: &Serial,
+    ) -> Result<HostRecord, RegistryError>;
 }

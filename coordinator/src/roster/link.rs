@@ -11,16 +11,16 @@ use std::time::{Duration, SystemTime};
 use cutover_core::HostId;
 use cutover_proto::PROTOCOL;
 use cutover_proto::identity::Identity;
-use cutover_proto::tls::DenyList;
+use cutover_proto::tls::{DenyList, Serial};
 use cutover_proto::v1::agent_link_server::AgentLink;
-use cutover_proto::v1::{FromAgent, Hello, Welcome, from_agent};
+use cutover_proto::v1::{FromAgent, Hello, Renewed, Welcome, from_agent};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
 use super::{Ending, Farewell, Opened, Outgoing, Roster, RosterEvent, SessionId};
 use crate::gate::{Caller, Refusals};
-use crate::pki::RegistryError;
 use crate::pki::admission::AdmissionRefusal;
+use crate::pki::{HostRecord, RegistryError};
 
 /// An agent speaks first; one that does not is not worth a stream.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -59,15 +59,19 @@ impl AgentLink for Link {
         };
         let mut incoming = request.into_inner();
         match self.open(host, &caller, &mut incoming).await {
-            Ok(Opened {
-                session,
-                outgoing,
-                ending,
-            }) => {
+            Ok((
+                machine_id,
+                Opened {
+                    session,
+                    outgoing,
+                    ending,
+                },
+            )) => {
                 info!(%host, peer = %caller.peer(), "a host connected");
                 let reader = Reader {
                     roster: Arc::clone(&self.roster),
                     host: host.clone(),
+                    machine_id,
                     session,
                     ending,
                     until: caller.until(),
@@ -94,7 +98,7 @@ impl Link {
         host: &HostId,
         caller: &Caller,
         incoming: &mut Streaming<FromAgent>,
-    ) -> Result<Opened, Farewell> {
+    ) -> Result<(String, Opened), Farewell> {
         let hello = hello(incoming).await?;
         if hello.host_id != host.as_str() {
             let said = hello
@@ -111,8 +115,11 @@ impl Link {
         {
             return Err(farewell);
         }
-        self.may_speak(host, &hello).await?;
-        let opened = self.roster.open(host, &hello, caller, self.welcome())?;
+        let record = self.may_speak(host, &hello, caller).await?;
+        let behind = record.holding() != Some(&self.roster.about.holding);
+        let opened = self
+            .roster
+            .open(host, &hello, caller, self.welcome(behind))?;
         // Removed between the handshake and here? Whoever removes denies first and ends after; so
         // either that end found this session, or this look finds the denial.
         if self.denied.denies(caller.serial()) {
@@ -120,6 +127,7 @@ impl Link {
             self.roster.depart(host, opened.session, farewell.clone());
             return Err(farewell);
         }
+        let machine_id = hello.machine_id.clone();
         let connected = RosterEvent::Connected {
             host: host.clone(),
             session: opened.session,
@@ -131,15 +139,22 @@ impl Link {
             self.roster.depart(host, opened.session, farewell.clone());
             return Err(farewell);
         }
-        Ok(opened)
+        Ok((machine_id, opened))
     }
 
-    async fn may_speak(&self, host: &HostId, hello: &Hello) -> Result<(), Farewell> {
+    async fn may_speak(
+        &self,
+        host: &HostId,
+        hello: &Hello,
+        caller: &Caller,
+    ) -> Result<HostRecord, Farewell> {
         if hello.machine_id.is_empty() {
             return Err(Farewell::bad_hello("Hello has no machine-id"));
         }
-        match self.roster.registry.speak(host, &hello.machine_id).await {
-            Ok(()) => Ok(()),
+        let registry = &self.roster.registry;
+        let spoken = registry.speak(host, &hello.machine_id, caller.serial());
+        match spoken.await {
+            Ok(record) => Ok(record),
             Err(RegistryError::Refused(refusal @ AdmissionRefusal::Quarantined { .. })) => {
                 let farewell = Farewell::quarantined(refusal.to_string());
                 self.roster.end(host, farewell.clone()); // neither of the two may speak
@@ -158,7 +173,7 @@ impl Link {
         }
     }
 
-    fn welcome(&self) -> Welcome {
+    fn welcome(&self, behind: bool) -> Welcome {
         let about = &self.roster.about;
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -170,7 +185,7 @@ impl Link {
             coordinator_version: env!("CARGO_PKG_VERSION").to_owned(),
             server_time_unix_millis: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             lease_seconds: about.lease_seconds,
-            renew_certificate: false,
+            renew_certificate: behind,
         }
     }
 }
@@ -186,7 +201,8 @@ async fn hello(incoming: &mut Streaming<FromAgent>) -> Result<Hello, Farewell> {
             from_agent::What::Report(_)
             | from_agent::What::Facts(_)
             | from_agent::What::Answer(_)
-            | from_agent::What::Bye(_),
+            | from_agent::What::Bye(_)
+            | from_agent::What::Renewed(_),
         )
         | None => Err(Farewell::bad_hello("the first message is not Hello")),
     }
@@ -196,6 +212,7 @@ async fn hello(incoming: &mut Streaming<FromAgent>) -> Result<Hello, Farewell> {
 struct Reader {
     roster: Arc<Roster>,
     host: HostId,
+    machine_id: String,
     session: SessionId,
     ending: Arc<Ending>,
     until: SystemTime,
@@ -224,6 +241,17 @@ impl Reader {
         let _ = self.roster.events.send(gone).await; // fails when the loop has ended
     }
 
+    /// The host keeps a certificate that this connection was not opened with.
+    async fn renewed(&self, renewed: &Renewed) {
+        let serial = Serial::from_bytes(&renewed.serial);
+        let registry = &self.roster.registry;
+        let spoken = registry.speak(&self.host, &self.machine_id, &serial);
+        if let Err(error) = spoken.await {
+            // Its next connection shows it.
+            warn!(host = %self.host, error = crate::gate::chain(&error), "which certificate it holds was not kept");
+        }
+    }
+
     async fn read(&self, incoming: &mut Streaming<FromAgent>) -> Farewell {
         loop {
             let what = match incoming.message().await {
@@ -239,6 +267,10 @@ impl Reader {
             };
             if let from_agent::What::Hello(_) = what {
                 return Farewell::bad_hello("a second Hello in one session");
+            }
+            if let from_agent::What::Renewed(renewed) = &what {
+                self.renewed(renewed).await;
+                continue;
             }
             let bye = if let from_agent::What::Bye(bye) = &what {
                 Some(bye.reason.clone())

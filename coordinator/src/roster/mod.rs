@@ -30,7 +30,7 @@ pub use link::Link;
 use outgoing::Outgoing;
 
 use crate::gate::Caller;
-use crate::pki::Registry;
+use crate::pki::{Holding, Registry};
 
 /// What waits for one host: an order for each of its services, and some requests.
 const QUEUE: usize = 256;
@@ -102,6 +102,8 @@ pub struct About {
     pub epoch: u64,
     /// How long an order holds.
     pub lease_seconds: u32,
+    /// What a host should hold; one that does not is asked to renew.
+    pub holding: Holding,
 }
 
 /// A host that is there.

@@ -48,6 +48,12 @@ impl Credentials {
             .first()
             .map_or(&[], |certificate| certificate.as_ref())
     }
+
+    /// The certificate behind the holder's, DER: its CA's, where the chain has it.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&[u8]> {
+        self.chain.get(1).map(AsRef::as_ref)
+    }
 }
 
 impl Clone for Credentials {
@@ -96,6 +102,15 @@ impl Trust {
             fingerprints,
             until,
         })
+    }
+
+    /// From when until when the first one holds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn life_of(text: &str) -> Result<Life, TlsError> {
+        let first = certificates(text)?;
+        Life::of_certificate(first.first().map_or(&[], AsRef::as_ref))
     }
 
     /// Until when at least one of them holds.

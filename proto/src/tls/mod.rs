@@ -29,7 +29,7 @@ pub use client::ClientTls;
 pub use credentials::{Credentials, Fingerprint, Trust};
 pub use dial::{Connection, Dial};
 pub use failure::{CertificateRefusal, DialError, refusal_in};
-pub use files::{PRIVATE, PUBLIC, write_file};
+pub use files::{PRIVATE, PUBLIC, write_file, write_file_of_folder};
 pub use life::{BACKDATING, Life};
 pub use names::names_of_certificate;
 pub use serial::{DenyList, Serial};
