@@ -12,6 +12,8 @@ const OFF_BY: &str = "/etc/off-by";
 /// Reads it at each look at the wall clock; clocks that only go forward are left alone.
 const MOVED: &str = "LD_PRELOAD=/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 FAKETIME_TIMESTAMP_FILE=/etc/off-by \
                      FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1";
+/// Whichever of the two runs there.
+const RESTART: &str = "for unit in cutover-agent cutover-coordinator; do ! systemctl -q is-active $unit || systemctl restart $unit; done";
 /// When the host's certificate ends.
 const UNTIL: &str = "sed -n 's/.*\"certificate\": \"//p' /var/lib/cutover-agent/membership/link.json | sed 's/\\\\n/\\n/g' | \
                      openssl x509 -noout -enddate";
@@ -158,7 +160,7 @@ fn pass(fleet: &Fleet, days: u32, restart: bool) {
     }
     if restart {
         for machine in fleet.machines() {
-            machine.ok("systemctl try-restart cutover-agent cutover-coordinator");
+            machine.ok(RESTART);
         }
     }
 }
