@@ -136,9 +136,7 @@ async fn movable(fleet: &mut Fleet) {
                     &unit,
                 );
             }
-            machine.ok(
-                "systemctl daemon-reload; systemctl try-restart cutover-agent cutover-coordinator",
-            );
+            machine.ok(&format!("systemctl daemon-reload; {RESTART}"));
         }
         fleet.moved = format!("{MOVED} ");
     }

@@ -36,8 +36,8 @@ pub(crate) async fn of_the_readme(fleet: &mut Fleet) -> Found {
         &machine,
         &["cutover-agent", "cutover-coordinator", "cutover"],
     );
-    machine.ok(&format!("cp /root/debs/*.deb /home/{USER}/"));
-    machine.put(&format!("/home/{USER}/compose.yaml"), &compose);
+    machine.ok(&format!("cp /srv/debs/*.deb ~{USER}/"));
+    machine.put(&format!("~{USER}/compose.yaml"), &compose);
     for command in commands.lines().filter(|line| !line.trim().is_empty()) {
         if command.starts_with("cutover deploy") {
             // Nobody can pull here: the image is brought, under the name that the example pulls.
@@ -61,12 +61,12 @@ pub(crate) async fn of_the_readme(fleet: &mut Fleet) -> Found {
 pub(crate) async fn by_ansible(fleet: &mut Fleet) -> Found {
     let machine = boot(&fleet.bed, "solo", None, 31, &[]).await;
     fleet.bring(&machine, &["cutover-coordinator", "cutover"]);
-    machine.ok("apt-get install -qq -y /root/debs/*.deb </dev/null && cutover-coordinator init --address 127.0.0.1");
+    machine.ok("apt-get install -qq -y /srv/debs/*.deb </dev/null && cutover-coordinator init --address 127.0.0.1");
     fleet.bring(&machine, &["cutover-agent"]);
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/examples/ansible");
-    machine.copy(&example, "/root/ansible");
-    machine.put("/root/ansible/inventory.yml", INVENTORY);
-    let play = "cd /root/ansible && deb=$(echo /root/debs/*.deb) && \
+    machine.copy(&example, "/srv/ansible");
+    machine.put("/srv/ansible/inventory.yml", INVENTORY);
+    let play = "cd /srv/ansible && deb=$(echo /srv/debs/*.deb) && \
                 ansible-playbook -i inventory.yml -e \"{cutover_debs: [$deb]}\" site.yml";
     let first = machine.ok(play);
     assert!(

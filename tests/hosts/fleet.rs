@@ -136,7 +136,7 @@ impl Fleet {
     fn set_up(&self) -> String {
         let deploy = &self.coordinator;
         self.bring(deploy, &["cutover-coordinator", "cutover"]);
-        deploy.ok("apt-get install -qq -y /root/debs/*.deb </dev/null");
+        deploy.ok("apt-get install -qq -y /srv/debs/*.deb </dev/null");
         // Nothing runs that was not set up.
         assert_unit(deploy, "cutover-coordinator", "inactive");
         deploy.ok(&format!("cutover-coordinator init --address {COORDINATOR}"));
@@ -153,7 +153,7 @@ impl Fleet {
     pub(crate) fn prepare(&self, host: &Machine) {
         self.bring(host, &["cutover-agent"]);
         host.load_images(&IMAGES.map(|tag| format!("cutover-test/web:{tag}")));
-        host.ok("apt-get install -qq -y /root/debs/*.deb </dev/null");
+        host.ok("apt-get install -qq -y /srv/debs/*.deb </dev/null");
         assert_unit(host, "cutover-agent", "inactive");
     }
 
@@ -174,11 +174,11 @@ impl Fleet {
 
     /// Puts packages on a machine.
     pub(crate) fn bring(&self, machine: &Machine, names: &[&str]) {
-        machine.ok("rm -rf /root/debs && mkdir -p /root/debs");
+        machine.ok("rm -rf /srv/debs && mkdir -p /srv/debs");
         for name in names {
             let deb = package(&self.debs, name);
             let file = deb.file_name().expect("it has a name").to_string_lossy();
-            machine.copy(&deb, &format!("/root/debs/{file}"));
+            machine.copy(&deb, &format!("/srv/debs/{file}"));
         }
     }
 
@@ -221,7 +221,7 @@ impl Fleet {
              \x20     ready: {{http: /healthz, every: 100ms, timeout: 1s, successes: 2, failures: 3, within: 30s}}\n\
              \x20     smoke: [/smoke]\n      drain: {drain}s\n      observe: {observe}s\n"
         );
-        let file = format!("/root/v{version}.yaml");
+        let file = format!("/srv/v{version}.yaml");
         self.coordinator.put(&file, &text);
         file
     }

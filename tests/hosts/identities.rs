@@ -13,7 +13,7 @@ pub(crate) async fn cloned(fleet: &mut Fleet) -> Found {
     let watch = fleet.under_load();
     fleet.bring(&clone, &["cutover-agent"]);
     let membership = fleet.hosts[0].ok("tar -C /var/lib/cutover-agent -c membership | base64 -w0");
-    clone.ok("apt-get install -qq -y /root/debs/*.deb </dev/null");
+    clone.ok("apt-get install -qq -y /srv/debs/*.deb </dev/null");
     clone.ok_with("base64 -d | tar -C /var/lib/cutover-agent -x", &membership);
     clone.ok("systemctl start --no-block cutover-agent");
     let (first, second) = (
@@ -130,11 +130,11 @@ pub(crate) async fn restored(fleet: &mut Fleet) -> Found {
 pub(crate) async fn second_coordinator(fleet: &mut Fleet) -> Found {
     let copy = boot(&fleet.bed, "c2", None, 21, &[]).await;
     fleet.bring(&copy, &["cutover-coordinator", "cutover"]);
-    copy.ok("apt-get install -qq -y /root/debs/*.deb </dev/null");
+    copy.ok("apt-get install -qq -y /srv/debs/*.deb </dev/null");
     fleet.coordinator.ok("systemctl stop cutover-coordinator");
     let state = fleet
         .coordinator
-        .ok("tar -C / -c var/lib/cutover-coordinator root/.config/cutover | base64 -w0");
+        .ok("tar -C / -c var/lib/cutover-coordinator .$HOME/.config/cutover | base64 -w0");
     fleet.coordinator.ok("systemctl start cutover-coordinator");
     copy.ok_with("base64 -d | tar -C / -x", &state);
     resolve(&copy, Some(&copy));

@@ -18,7 +18,7 @@ pub(crate) async fn agent_is_upgraded(fleet: &mut Fleet) -> Found {
     let (scratch, newer) = next_version(fleet, "cutover-agent");
     for host in &fleet.hosts {
         host.ok(&format!("echo '# ours' >> {CONFFILE}"));
-        host.copy(&newer, "/root/newer.deb");
+        host.copy(&newer, "/srv/newer.deb");
     }
     let before: Vec<String> = fleet.hosts.iter().map(|host| host.ok(SERVING)).collect();
     let watch = fleet.under_load();
@@ -28,7 +28,7 @@ pub(crate) async fn agent_is_upgraded(fleet: &mut Fleet) -> Found {
     };
     let deploy = fleet.release_until(release, 0, "serving").await;
     for host in &fleet.hosts {
-        host.ok("apt-get install -qq -y /root/newer.deb </dev/null");
+        host.ok("apt-get install -qq -y /srv/newer.deb </dev/null");
         assert_eq!(host.sh("systemctl is-active cutover-agent").out, "active");
         assert!(host.ok(&format!("cat {CONFFILE}")).contains("# ours"));
     }
@@ -37,7 +37,7 @@ pub(crate) async fn agent_is_upgraded(fleet: &mut Fleet) -> Found {
     assert_ne!(before, after, "the release went on");
     // A unit that the admin has disabled stays so.
     let last = &fleet.hosts[2];
-    last.ok("systemctl disable -q cutover-agent && apt-get install -qq -y --reinstall /root/newer.deb </dev/null");
+    last.ok("systemctl disable -q cutover-agent && apt-get install -qq -y --reinstall /srv/newer.deb </dev/null");
     assert_eq!(
         last.sh("systemctl is-enabled cutover-agent").out,
         "disabled"
@@ -55,7 +55,7 @@ pub(crate) async fn agent_is_upgraded(fleet: &mut Fleet) -> Found {
 /// The coordinator's package is upgraded while a release is under way.
 pub(crate) async fn coordinator_is_upgraded(fleet: &mut Fleet) -> Found {
     let (scratch, newer) = next_version(fleet, "cutover-coordinator");
-    fleet.coordinator.copy(&newer, "/root/newer.deb");
+    fleet.coordinator.copy(&newer, "/srv/newer.deb");
     let watch = fleet.under_load();
     let release = Release {
         observe: 6,
@@ -64,7 +64,7 @@ pub(crate) async fn coordinator_is_upgraded(fleet: &mut Fleet) -> Found {
     let deploy = fleet.release_until(release, 0, "serving").await;
     fleet
         .coordinator
-        .ok("apt-get install -qq -y /root/newer.deb </dev/null");
+        .ok("apt-get install -qq -y /srv/newer.deb </dev/null");
     fleet.ends(deploy, &[0]).await;
     let (spared, struck) = watch.end(&[]).await;
     drop(scratch);
