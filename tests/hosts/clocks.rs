@@ -85,6 +85,7 @@ pub(crate) async fn weekend(fleet: &mut Fleet) -> Found {
         host.ok("curl -sf -m 2 -o /dev/null http://127.0.0.1/");
     }
     pass(fleet, 75 + 75 + 3, false);
+    renew_operator(fleet);
     fleet.coordinator.ok("systemctl start cutover-coordinator");
     renewed(fleet, &before).await;
     let (spared, struck) = watch.end(&[]).await;
@@ -102,6 +103,7 @@ pub(crate) async fn expired(fleet: &mut Fleet) -> Found {
     fleet.hosts[0].ok("systemctl stop cutover-agent");
     for days in [75 * 2 + 3 + 60, 75 * 2 + 3 + 95] {
         pass(fleet, days, false);
+        renew_operator(fleet);
         fleet
             .coordinator
             .ok("systemctl restart cutover-coordinator");
@@ -161,6 +163,12 @@ fn pass(fleet: &Fleet, days: u32, restart: bool) {
             machine.ok(RESTART);
         }
     }
+}
+
+/// Nobody's certificate is renewed by itself but the daemons': an operator is given another one.
+fn renew_operator(fleet: &Fleet) {
+    let (moved, c) = (&fleet.moved, &fleet.coordinator);
+    c.ok(&format!("{moved}cutover-coordinator operator admin"));
 }
 
 fn ends(fleet: &Fleet) -> Vec<String> {

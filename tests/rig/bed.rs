@@ -5,6 +5,7 @@
 
 mod disk;
 mod machine;
+mod names;
 mod network;
 mod roots;
 
@@ -18,9 +19,13 @@ pub use machine::{Beside, Machine, Said, Wish};
 pub use network::Cut;
 pub use roots::Root;
 
+use names::Names;
+
 use crate::engine::{Engine, Options};
 use crate::reaper::{self, Cleanup};
 
+/// The last number of this machine's own address on the network.
+const GATEWAY: u8 = 1;
 /// The network that all machines of a bed are on.
 const NETWORK: &str = "bed";
 
@@ -31,6 +36,7 @@ pub struct Bed {
     /// The network's first three numbers.
     prefix: String,
     _door: Cleanup,
+    _names: Option<Names>,
 }
 
 impl Bed {
@@ -44,9 +50,10 @@ impl Bed {
         // machines.
         let prefix = format!("{}200", engine.prefix());
         let bridge = format!("cutbed{}", prefix.split('.').nth(1).unwrap_or_default());
-        let bed = Self {
+        let mut bed = Self {
             engine,
             _door: open(&bridge),
+            _names: None,
             prefix,
         };
         bed.docker(&[
@@ -58,6 +65,7 @@ impl Bed {
             &format!("com.docker.network.bridge.name={bridge}"),
             NETWORK,
         ]);
+        bed._names = Some(Names::answer(bed.address(GATEWAY)));
         roots::make(&bed, cache);
         Arc::new(bed)
     }

@@ -71,6 +71,7 @@ impl Machine {
             volumes.push(format!("{}-docker:{DOCKER}", wish.name));
         }
         let (ip, alias) = (address.to_string(), wish.alias.unwrap_or(wish.name));
+        let dns = bed.address(super::GATEWAY).to_string();
         let mut words = vec![
             "run",
             "--detach",
@@ -84,6 +85,8 @@ impl Machine {
             &ip,
             "--network-alias",
             alias,
+            "--dns",
+            &dns,
             // What a machine may do to itself, but for what is the whole machine's: its clock, its modules, its limits.
             "--cap-add",
             "ALL",
