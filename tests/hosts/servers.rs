@@ -267,12 +267,17 @@ pub(crate) async fn read_only(fleet: &mut Fleet) -> Found {
 /// Docker's file system has no byte left when a candidate shall start.
 pub(crate) async fn docker_disk_full(fleet: &mut Fleet) -> Found {
     let watch = fleet.under_load();
+    // Whatever is freed meanwhile is taken, too.
+    let greed = "touch /run/greed; while [ -e /run/greed ]; do cat /dev/zero >> /var/lib/docker/filler; sleep 0.02; done";
     fleet.hosts[2].sh("cat /dev/zero > /var/lib/docker/filler");
+    let greedy = fleet.hosts[2].beside(greed);
     let file = fleet.next(Release::default());
     let deploy = fleet
         .coordinator
         .beside(&format!("cutover deploy -f {file}"));
     let said = deploy.end().await;
+    fleet.hosts[2].ok("rm /run/greed");
+    greedy.end().await;
     fleet.hosts[2].ok("rm /var/lib/docker/filler");
     assert_eq!(said.code, 3, "{said:?}");
     assert!(said.out.contains("no space left"), "{}", said.out);
