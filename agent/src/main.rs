@@ -197,6 +197,12 @@ async fn told(enrolled: &Enrolled, start: bool) -> Result<()> {
     } else {
         None
     };
+    if started == Some(Started::Before) && !already {
+        // It read who it is at its start.
+        return say(
+            "cutover-agent runs as who it was before: systemctl restart cutover-agent (containers and nginx do not notice)",
+        );
+    }
     match started {
         Some(Started::Now) => {
             say("cutover-agent is started; `cutover-agent doctor` says what this host lacks")

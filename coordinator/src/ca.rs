@@ -9,12 +9,14 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use cutover_daemon::findings::Finding;
 use cutover_proto::tls::{Fingerprint, Life};
 
 use crate::config::Config;
+use crate::owner::{self, Assumed};
 use crate::pki::PkiError;
 use crate::pki::holding::{Holdings, HostHolding};
 use crate::pki::operators::{self, OperatorCertificate};
@@ -38,6 +40,15 @@ pub enum CaError {
     /// The CA's files.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The folder's owner.
+    #[error("acting as the owner of {}", folder.display())]
+    Owner {
+        /// Which folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// There is nothing to switch to, or to end.
     #[error("no CA takes over: `cutover-coordinator ca begin` makes the next one")]
     NotBegun,
@@ -66,7 +77,7 @@ impl CaError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Pki(_) => false,
+            Self::Pki(_) | Self::Owner { .. } => false,
             Self::NotBegun
             | Self::NotSwitched
             | Self::Silent { .. }
@@ -82,6 +93,7 @@ impl CaError {
 /// When a file cannot be written; it can be repeated.
 pub fn begin(config: &Config) -> Result<Vec<String>, CaError> {
     let now = SystemTime::now();
+    let _owner = assume(config)?;
     let before = succession::course(&config.pki())?;
     let course = succession::begin(&config.pki(), now)?;
     let did = match before.stage {
@@ -106,6 +118,7 @@ pub fn begin(config: &Config) -> Result<Vec<String>, CaError> {
 /// When hosts do not believe it yet, or a file cannot be written; it can be repeated.
 pub fn switch(config: &Config, force: bool) -> Result<Vec<String>, CaError> {
     let now = SystemTime::now();
+    let _owner = assume(config)?;
     let before = succession::course(&config.pki())?;
     let (next, _) = before.next.ok_or(CaError::NotBegun)?;
     if before.stage == Stage::Begun && !force {
@@ -119,7 +132,7 @@ pub fn switch(config: &Config, force: bool) -> Result<Vec<String>, CaError> {
     let mut lines = vec![did.to_owned()];
     lines.extend(states(&course, now));
     lines.push(format!("next: {RESTART}; hosts then renew by themselves"));
-    lines.extend(operators_behind(config, &next.to_string(), now));
+    lines.extend(operators_behind(config, &next.to_string(), now)?);
     lines.push("then: cutover-coordinator ca end, once everybody has a new one".to_owned());
     Ok(lines)
 }
@@ -130,6 +143,7 @@ pub fn switch(config: &Config, force: bool) -> Result<Vec<String>, CaError> {
 /// When somebody has no certificate of it yet, or a file cannot be written; it can be repeated.
 pub fn end(config: &Config, force: bool) -> Result<Vec<String>, CaError> {
     let now = SystemTime::now();
+    let _owner = assume(config)?;
     let before = succession::course(&config.pki())?;
     match (before.stage, before.next) {
         (Stage::Begun, _) => return Err(CaError::NotSwitched),
@@ -138,7 +152,7 @@ pub fn end(config: &Config, force: bool) -> Result<Vec<String>, CaError> {
             may_end(
                 &ask(config.http())?,
                 &next,
-                &operators_behind(config, &next, now),
+                &operators_behind(config, &next, now)?,
             )?;
         }
         (Stage::Settled | Stage::Switched, _) => {}
@@ -158,6 +172,13 @@ pub fn end(config: &Config, force: bool) -> Result<Vec<String>, CaError> {
     ));
     lines.push("tokens that were made before open no more: make new ones".to_owned());
     Ok(lines)
+}
+
+fn assume(config: &Config) -> Result<Option<Assumed>, CaError> {
+    owner::assume(&config.state_dir).map_err(|source| CaError::Owner {
+        folder: config.state_dir.clone(),
+        source,
+    })
 }
 
 /// How far it is.
@@ -208,7 +229,7 @@ pub fn status(config: &Config) -> Result<Vec<String>, CaError> {
     } else {
         let behind = holdings.uncertified(&next);
         lines.push(progress(&behind, "have a certificate of the next CA"));
-        let operators = operators_behind(config, &next, now);
+        let operators = operators_behind(config, &next, now)?;
         lines.extend(operators.clone());
         ("end", behind, may_end(&holdings, &next, &operators))
     };
@@ -239,7 +260,7 @@ pub fn json(config: &Config) -> Result<String, CaError> {
         Stage::Begun => "begun",
         Stage::Switched => "switched",
     };
-    let operators = operators::newest(&config.pki(), SystemTime::now());
+    let operators = operators::newest(&config.pki(), SystemTime::now())?;
     let report = serde_json::json!({
         "stage": stage,
         "ca": ca(course.ca),
@@ -328,8 +349,8 @@ fn may_end(holdings: &Holdings, next: &str, operators: &[String]) -> Result<(), 
 }
 
 /// Operators whose newest certificate ends with the old CA, a line each.
-fn operators_behind(config: &Config, next: &str, now: SystemTime) -> Vec<String> {
-    let newest = operators::newest(&config.pki(), now);
+fn operators_behind(config: &Config, next: &str, now: SystemTime) -> Result<Vec<String>, CaError> {
+    let newest = operators::newest(&config.pki(), now)?;
     let old = newest.into_values().filter(|line| line.ca != next);
     let words = |line: OperatorCertificate| {
         let name = line.operator;
@@ -337,7 +358,7 @@ fn operators_behind(config: &Config, next: &str, now: SystemTime) -> Vec<String>
             "the operator {name} has a certificate of the old CA: cutover-coordinator operator {name}"
         )
     };
-    old.map(words).collect()
+    Ok(old.map(words).collect())
 }
 
 fn copy_again(config: &Config) -> String {

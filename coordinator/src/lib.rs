@@ -17,6 +17,7 @@ pub mod init;
 pub mod local;
 pub mod metrics;
 pub mod operator;
+pub mod owner;
 pub mod pki;
 pub mod planner;
 pub mod reached;

@@ -10,9 +10,9 @@ use cutover_coordinator::ca;
 use cutover_coordinator::config::{self, Config};
 use cutover_coordinator::init::{self, Wish};
 use cutover_coordinator::local;
-use cutover_coordinator::operator;
 use cutover_coordinator::run::{Coordinator, Look};
 use cutover_coordinator::store::{Options, Probe, Store, probe_main};
+use cutover_coordinator::{operator, owner};
 use cutover_daemon::unit::{self, Started};
 use cutover_daemon::{findings, logging, service};
 
@@ -178,9 +178,20 @@ fn run(place: &Place) -> anyhow::Result<()> {
 fn backup(file: &std::path::Path, place: &Place) -> anyhow::Result<ExitCode> {
     let config = place.config()?;
     let probe = Probe::own("store-probe").context("finding this program's file")?;
+    let assume = || {
+        let folder = &config.state_dir;
+        owner::assume(folder)
+            .with_context(|| format!("acting as the owner of {}", folder.display()))
+    };
+    let owner = assume()?;
     let opened = Store::open(&config.state_dir, &Options::new(probe))?;
+    drop(owner);
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    // As whoever asks: the file may go where nobody else may write.
     let header = runtime.block_on(opened.store.backup(file))?;
+    let owner = assume()?;
+    drop(opened);
+    drop(owner);
     say(&format!(
         "{}: {} records of store {}, epoch {}",
         file.display(),

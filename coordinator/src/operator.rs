@@ -11,8 +11,8 @@ use cutover_proto::identity::OperatorName;
 use cutover_proto::tls::{Address, AddressError};
 
 use crate::config::{BadConfig, Config};
-use crate::init::{Contexts, InitError, Known};
-use crate::pki::{Authority, PkiError, operators};
+use crate::init::{Contexts, InitError, Known, issue};
+use crate::pki::{Authority, PkiError};
 
 const DAY: u64 = 24 * 3600;
 
@@ -120,7 +120,7 @@ pub fn operator(config: &Config, wish: &Wish) -> Result<Made, OperatorError> {
         });
     }
     let folder = contexts.folder().to_owned();
-    let issued = operators::issue(&authority, &config.pki(), &wish.operator, now)?;
+    let issued = issue(config, &authority, &wish.operator, now)?;
     let context = contexts.keep(&wish.context, &address, &issued, &authority.bundle_pem())?;
     let files =
         ["-ca.pem", ".pem", ".key"].map(|end| folder.join(format!("{}{end}", wish.context)));

@@ -66,7 +66,8 @@ async fn an_operator_old_or_new_gets_a_certificate_that_the_running_coordinator_
     assert!(made.status.success(), "{said}");
     assert!(said.contains("cutover context add default"), "{said}");
     answers(&operator(&ci, &bed.address)).await;
-    let known = operators::newest(&bed.scratch.join("state/pki"), SystemTime::now());
+    let known = operators::newest(&bed.scratch.join("state/pki"), SystemTime::now())
+        .expect("it can be read");
     let serials: Vec<_> = known
         .iter()
         .map(|(name, line)| (name.as_str(), line.serial.clone()))

@@ -23,6 +23,8 @@ const IMAGES: [&str; 3] = ["1", "dies", "never-ready"];
 const STATE_DISK: u32 = 32;
 /// And for a few images.
 const DOCKER_DISK: u32 = 400;
+/// For how long an order holds on a host that hears nothing more, in seconds.
+pub(crate) const LEASE: u64 = 10;
 /// Requests a second at each host's door: 200 over all of them.
 const RATE: f64 = 66.0;
 
@@ -139,6 +141,9 @@ impl Fleet {
         deploy.ok("apt-get install -qq -y /srv/debs/*.deb </dev/null");
         // Nothing runs that was not set up.
         assert_unit(deploy, "cutover-coordinator", "inactive");
+        deploy.ok(&format!(
+            "echo 'lease_seconds = {LEASE}' >> /etc/cutover/coordinator.toml"
+        ));
         deploy.ok(&format!("cutover-coordinator init --address {COORDINATOR}"));
         assert_unit(deploy, "cutover-coordinator", "active");
         let token = self.cutover("host token --uses 60 --expires 2h --label role=web");

@@ -89,20 +89,15 @@ pub(crate) async fn rebuilt(fleet: &mut Fleet) -> Found {
 /// The coordinator begins anew from an old backup.
 pub(crate) async fn restored(fleet: &mut Fleet) -> Found {
     let c = &fleet.coordinator;
-    let as_user = "runuser -u cutover --";
     c.ok("systemctl stop cutover-coordinator");
-    c.ok(&format!(
-        "{as_user} cutover-coordinator backup /var/lib/cutover-coordinator/old"
-    ));
+    c.ok("cutover-coordinator backup /srv/old");
     c.ok("systemctl start cutover-coordinator");
     let watch = fleet.under_load();
     let file = fleet.next(Release::default());
     fleet.cutover(&format!("deploy -f {file}"));
     let c = &fleet.coordinator;
     c.ok("systemctl stop cutover-coordinator");
-    c.ok(&format!(
-        "{as_user} cutover-coordinator restore /var/lib/cutover-coordinator/old"
-    ));
+    c.ok("cutover-coordinator restore /srv/old");
     c.ok("systemctl start cutover-coordinator");
     fleet.cutover("host wait --count 3 --for ready --timeout 60s");
     wait::until(

@@ -10,6 +10,7 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "its output is the table")]
 
+mod certificates;
 mod clocks;
 mod first_try;
 mod fleet;
@@ -56,6 +57,10 @@ async fn main() -> ExitCode {
             asked.only.is_empty() || asked.only.iter().any(|word| one.name.contains(word))
         })
         .collect();
+    if chosen.is_empty() {
+        println!("hosts: no scenario has these words; --list names them");
+        return ExitCode::from(2);
+    }
     if asked.list {
         for one in chosen {
             println!("{}{}", one.name, if one.part { "  (CI)" } else { "" });

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use cutover_tests::wait;
 
-use super::fleet::{Fleet, PATIENCE, Release};
+use super::fleet::{Fleet, LEASE, PATIENCE, Release};
 use super::servers::end;
 use super::table::Found;
 
-/// Longer than an order holds (`lease_seconds`, 30 unless said).
-const PARTED: Duration = Duration::from_secs(12);
+/// Longer than an order holds.
+const PARTED: Duration = Duration::from_secs(LEASE + 2);
 
 /// What a host says does not arrive.
 pub(crate) async fn unheard(fleet: &mut Fleet) -> Found {

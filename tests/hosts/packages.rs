@@ -136,6 +136,7 @@ pub(crate) async fn exposure(fleet: &mut Fleet) -> Found {
         coordinator <= 2.0,
         "the coordinator's exposure is {coordinator}"
     );
+    assert!(agent <= 3.0, "the agent's exposure is {agent}");
     Found {
         outcome: format!("exposure of the coordinator {coordinator:.1}, of the agent {agent:.1}"),
         spared: Count::default(),

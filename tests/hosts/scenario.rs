@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 
 use super::fleet::Fleet;
 use super::table::{Found, Row};
-use super::{clocks, first_try, identities, network, packages, releases, servers};
+use super::{certificates, clocks, first_try, identities, network, packages, releases, servers};
 
 type Running<'a> = Pin<Box<dyn Future<Output = Found> + 'a>>;
 
@@ -67,9 +67,10 @@ pub(crate) fn all() -> Vec<Scenario> {
         "a second coordinator is started by mistake" LATER identities::second_coordinator;
         "the agent is purged, and installed again" CI packages::purged_and_installed_again;
         "clocks jump by an hour, there and back" LATER clocks::jump;
-        "75 days pass" LATER clocks::renewal;
-        "the coordinator is off for a weekend when certificates are due" LATER clocks::weekend;
-        "a host comes back after its certificate's end" LATER clocks::expired;
+        "another CA takes over" LATER certificates::succession;
+        "75 days pass" LATER certificates::renewal;
+        "the coordinator is off for a weekend when certificates are due" LATER certificates::weekend;
+        "a host comes back after its certificate's end" LATER certificates::expired;
     }
 }
 

@@ -63,8 +63,11 @@ impl Fault {
             | Self::DockerdKilled
             | Self::Unheard
             | Self::Deaf => 0,
-            // Only one could answer, or nothing could.
-            Self::NginxKilled | Self::PowerCut | Self::ContainerKilled => u64::MAX,
+            // The only one that could answer is started again and proved; nginx within a second or two; a machine
+            // within twelve. At 66 requests a second.
+            Self::ContainerKilled => 200,
+            Self::NginxKilled => 200,
+            Self::PowerCut => 800,
         }
     }
 }
@@ -193,7 +196,7 @@ pub(crate) async fn run(bed: &Arc<Bed>, debs: &Path, seeds: impl Iterator<Item =
         }
     }
     println!(
-        "\n{ran} schedules in {} s; exit codes {codes:?}; {lost} of {sent} requests lost, all excused; {} wrong",
+        "\n{ran} schedules in {} s; exit codes {codes:?}; {lost} of {sent} requests lost in those that held, all excused; {} wrong",
         began.elapsed().as_secs(),
         wrong.len()
     );
@@ -389,11 +392,11 @@ async fn count(watch: Watch, acts: &[Act]) -> (u64, u64) {
     for act in acts {
         for strike in &act.strikes {
             let of = &mut excused[strike.host];
-            *of = of.saturating_add(strike.fault.excused());
+            *of += strike.fault.excused();
         }
         if act.release.tag == "dies" {
             for of in &mut excused {
-                *of = of.saturating_add(UNDER_WAY);
+                *of += UNDER_WAY;
             }
         }
     }

@@ -39,17 +39,13 @@ impl Row {
         let Ok(found) = &self.result else {
             return "?".to_owned();
         };
-        let mut words = match found.spared.sent {
-            0 => "–".to_owned(),
-            sent => format!("{} of {sent}", found.spared.lost),
-        };
-        if found.struck.sent > 0 {
-            words.push_str(&format!(
-                "; where it struck {} of {}",
-                found.struck.lost, found.struck.sent
-            ));
+        let of = |count: Count| format!("{} of {}", count.lost, count.sent);
+        match (found.spared.sent, found.struck.sent) {
+            (0, 0) => "–".to_owned(),
+            (_, 0) => of(found.spared),
+            (0, _) => format!("where it struck {}", of(found.struck)),
+            (_, _) => format!("{}; where it struck {}", of(found.spared), of(found.struck)),
         }
-        words
     }
 }
 

@@ -38,13 +38,15 @@ impl Helm {
             }
         }
         if changed {
-            let all = self
-                .posts
-                .values_mut()
-                .filter(|post| post.unsaved.is_empty());
-            let all = all
-                .map(|post| account(post, start, now).encode_to_vec())
-                .collect();
+            // A service whose facts can't be kept is told as it was kept: left out, it would be gone.
+            let all = self.posts.values_mut().filter_map(|post| {
+                let whole = post.unsaved.is_empty().then(|| account(post, start, now));
+                let report = whole
+                    .or_else(|| standstill(post))
+                    .or_else(|| post.kept.clone());
+                Some(report?.encode_to_vec())
+            });
+            let all = all.collect();
             self.parts.hello.send_replace(all);
         }
         if !self.connected {

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -198,7 +198,7 @@ impl Contexts {
 
     fn give(&self, path: &Path) -> Result<(), InitError> {
         match self.owner {
-            Some((uid, gid)) => chown(path, Some(uid), Some(gid)).map_err(failed(path)),
+            Some((uid, gid)) => lchown(path, Some(uid), Some(gid)).map_err(failed(path)),
             None => Ok(()),
         }
     }

@@ -7,7 +7,6 @@ mod context;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -17,7 +16,8 @@ use cutover_proto::tls::{Address, AddressError, PUBLIC, write_file};
 pub use context::{Contexts, Known};
 
 use crate::config::Config;
-use crate::pki::{Authority, PkiError, operators};
+use crate::owner;
+use crate::pki::{Authority, Issued, PkiError, operators};
 
 /// Why there is nothing to begin with.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,18 @@ pub enum InitError {
     /// The operator's name.
     #[error("naming the operator")]
     Operator(#[from] IdentityError),
+    /// The context of that name is in use for another coordinator.
+    #[error(
+        "the context {name:?} in {} is for another coordinator, at {address}; choose another name with --context NAME", path.display()
+    )]
+    Taken {
+        /// Its name.
+        name: String,
+        /// Where it is.
+        path: PathBuf,
+        /// Where the other one is.
+        address: String,
+    },
     /// Nobody's home.
     #[error("neither HOME nor XDG_CONFIG_HOME is set: use --context-dir")]
     NoHome,
@@ -85,8 +97,18 @@ pub fn init(config: &Config, wish: &Wish) -> Result<Made, InitError> {
     let first = wish.addresses.first().map_or("", String::as_str);
     let address = Address::new(first, config.port)?;
     let mut contexts = Contexts::read(wish.context_dir.as_deref())?; // before anything is made
+    if config.has_ca() {
+        return Err(PkiError::Exists(config.pki()).into());
+    }
+    if let Known::Anothers(there) = contexts.known(&wish.context, None, &address, now) {
+        return Err(InitError::Taken {
+            name: wish.context.clone(),
+            path: contexts.path(),
+            address: there,
+        });
+    }
     let authority = make_ca(config, &wish.addresses, now)?;
-    let issued = operators::issue(&authority, &config.pki(), &wish.operator, now)?;
+    let issued = issue(config, &authority, &wish.operator, now)?;
     contexts.choose(&wish.context);
     let context = contexts.keep(&wish.context, &address, &issued, &authority.bundle_pem())?;
     Ok(Made {
@@ -110,30 +132,23 @@ pub fn make_ca(
     make_dir(&config.state_dir)?;
     // Before the CA: where that is, everything is.
     let list = format!("{}\n", addresses.join("\n"));
+    let _owner = owner::assume(&config.state_dir).map_err(failed(&config.state_dir))?;
     write(&config.addresses_file(), &list, PUBLIC)?;
-    let authority = Authority::init(&config.pki(), addresses, now)?;
-    keep_owner(&config.state_dir)?;
-    Ok(authority)
+    Ok(Authority::init(&config.pki(), addresses, now)?)
 }
 
-/// What root made in a folder of the service's user belongs to that user.
-pub(crate) fn keep_owner(state: &Path) -> Result<(), InitError> {
-    let owner = fs::metadata(state).map_err(failed(state))?;
-    if owner.uid() == 0 {
-        return Ok(());
-    }
-    let (uid, gid) = (owner.uid(), owner.gid());
-    let pki = state.join("pki");
-    give(&state.join("addresses"), uid, gid)?;
-    give(&pki, uid, gid)?;
-    for entry in fs::read_dir(&pki).map_err(failed(&pki))? {
-        give(&entry.map_err(failed(&pki))?.path(), uid, gid)?;
-    }
-    Ok(())
-}
-
-fn give(path: &Path, uid: u32, gid: u32) -> Result<(), InitError> {
-    chown(path, Some(uid), Some(gid)).map_err(failed(path))
+/// A new certificate for an operator, recorded beside the CA.
+///
+/// # Errors
+/// When it cannot be made or recorded.
+pub(crate) fn issue(
+    config: &Config,
+    authority: &Authority,
+    operator: &OperatorName,
+    now: SystemTime,
+) -> Result<Issued, InitError> {
+    let _owner = owner::assume(&config.state_dir).map_err(failed(&config.state_dir))?;
+    Ok(operators::issue(authority, &config.pki(), operator, now)?)
 }
 
 fn make_dir(path: &Path) -> Result<(), InitError> {

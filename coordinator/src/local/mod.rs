@@ -17,8 +17,8 @@ use cutover_daemon::unit::{self, Started, State, UnitError};
 use cutover_proto::tls::{Address, AddressError, Credentials, TlsError};
 
 use crate::config::{BadConfig, Config};
-use crate::init::{Contexts, InitError, Known, Wish, keep_owner, make_ca};
-use crate::pki::{Authority, PkiError, operators};
+use crate::init::{Contexts, InitError, Known, Wish, issue, make_ca};
+use crate::pki::{Authority, PkiError};
 
 pub use enrol::EnrolError;
 use ground::Ground;
@@ -142,7 +142,6 @@ fn access(
     let mut changed = false;
     let address = Address::new(&ground.at, config.port)?;
     let made_before = if config.has_ca() {
-        keep_owner(&config.state_dir)?;
         Some(Authority::load(&config.pki())?)
     } else {
         None
@@ -171,7 +170,7 @@ fn access(
     let credentials = match known {
         Known::Good(credentials) => *credentials,
         Known::Not | Known::Stale | Known::Anothers(_) => {
-            let issued = operators::issue(&authority, &config.pki(), &wish.operator, now)?;
+            let issued = issue(config, &authority, &wish.operator, now)?;
             contexts.choose(&wish.context);
             let path = contexts.keep(&wish.context, &address, &issued, &authority.bundle_pem())?;
             changed = true;

@@ -18,6 +18,7 @@ use cutover_proto::tls::{PUBLIC, write_file_of_folder};
 use serde::{Deserialize, Serialize};
 
 use super::authority::{Authority, Issued, PkiError};
+use super::succession;
 
 const FILE: &str = "operators";
 
@@ -46,6 +47,8 @@ pub fn issue(
     operator: &OperatorName,
     now: SystemTime,
 ) -> Result<Issued, PkiError> {
+    // Two at once would each forget the other's line.
+    let _alone = succession::lock(folder)?;
     let issued = authority.operator(operator, now)?;
     let line = OperatorCertificate {
         operator: operator.to_string(),
@@ -76,18 +79,32 @@ pub fn issue(
 }
 
 /// The newest certificate of each operator that is recorded and holds at `now`, by name.
-#[must_use]
-pub fn newest(folder: &Path, now: SystemTime) -> BTreeMap<String, OperatorCertificate> {
-    let text = fs::read_to_string(folder.join(FILE)).unwrap_or_default();
-    let lines = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<OperatorCertificate>(line).ok());
+///
+/// # Errors
+/// When the record cannot be read, or a line of it cannot be understood: somebody may be in it.
+pub fn newest(
+    folder: &Path,
+    now: SystemTime,
+) -> Result<BTreeMap<String, OperatorCertificate>, PkiError> {
+    let path = folder.join(FILE);
+    let failed = |source| PkiError::File {
+        doing: "reading",
+        path: path.clone(),
+        source,
+    };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(source) => return Err(failed(source)),
+    };
     let mut newest = BTreeMap::new();
-    for line in lines {
+    for line in text.lines() {
+        let line: OperatorCertificate =
+            serde_json::from_str(line).map_err(|error| failed(error.into()))?;
         newest.insert(line.operator.clone(), line);
     }
     newest.retain(|_, line| line.until_unix_seconds > seconds(now));
-    newest
+    Ok(newest)
 }
 
 fn seconds(at: SystemTime) -> u64 {

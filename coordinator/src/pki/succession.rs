@@ -220,7 +220,7 @@ fn perform(folder: &Path, touches: &[Touch]) -> Result<(), PkiError> {
 }
 
 /// One step at a time: two that make a CA at once would mix their files.
-fn lock(folder: &Path) -> Result<File, PkiError> {
+pub(super) fn lock(folder: &Path) -> Result<File, PkiError> {
     let locked = File::open(folder).and_then(|folder| {
         folder.lock()?;
         Ok(folder)

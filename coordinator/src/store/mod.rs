@@ -52,6 +52,8 @@ use std::thread::JoinHandle;
 use prost::Message;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::owner;
+
 pub use batch::Batch;
 pub use engine::{EngineError, Trouble};
 pub use error::{OpenError, ReadError, SnapshotError, StopCause, WriteError};
@@ -189,8 +191,10 @@ impl Store {
     /// understands; then nothing was changed.
     pub fn restore(state: &Path, file: &Path) -> Result<Recovery, OpenError> {
         let paths = Paths::of(state);
-        let _lock = paths.lock()?;
+        // As whoever asks: the file may be theirs alone.
         let export = Export::read(file)?;
+        let _owner = owner::assume(state).map_err(paths.failed("act as the owner of"))?;
+        let _lock = paths.lock()?;
         rebuild::rebuild(
             &paths,
             &export,
