@@ -264,12 +264,14 @@ pub(crate) async fn read_only(fleet: &mut Fleet) -> Found {
     }
 }
 
-/// Docker's file system has no byte left when a candidate shall start.
+/// Docker's file system has no room for a file when a candidate shall start.
 pub(crate) async fn docker_disk_full(fleet: &mut Fleet) -> Found {
     let watch = fleet.under_load();
-    // Whatever is freed meanwhile is taken, too.
-    let greed = "touch /run/greed; while [ -e /run/greed ]; do cat /dev/zero >> /var/lib/docker/filler; sleep 0.02; done";
-    fleet.hosts[2].sh("cat /dev/zero > /var/lib/docker/filler");
+    // No room for one file more; whatever is freed meanwhile is taken, too.
+    let fill = "mkdir -p /var/lib/docker/filler && cd /var/lib/docker/filler && seq 1 9000 | xargs touch 2>/dev/null";
+    let greed = "touch /run/greed; i=0; while [ -e /run/greed ]; do \
+                 i=$((i+1)); touch /var/lib/docker/filler/more$i 2>/dev/null; sleep 0.01; done";
+    fleet.hosts[2].sh(fill);
     let greedy = fleet.hosts[2].beside(greed);
     let file = fleet.next(Release::default());
     let deploy = fleet
@@ -278,7 +280,7 @@ pub(crate) async fn docker_disk_full(fleet: &mut Fleet) -> Found {
     let said = deploy.end().await;
     fleet.hosts[2].ok("rm /run/greed");
     greedy.end().await;
-    fleet.hosts[2].ok("rm /var/lib/docker/filler");
+    fleet.hosts[2].ok("rm -r /var/lib/docker/filler");
     assert_eq!(said.code, 3, "{said:?}");
     assert!(said.out.contains("no space left"), "{}", said.out);
     fleet.was_taken_back();

@@ -7,6 +7,9 @@ use std::process::Command;
 use crate::reaper::{self, Cleanup};
 use crate::scratch::Scratch;
 
+/// As many files and folders as it can hold: enough for a few images and containers.
+const FILES: &str = "8192";
+
 /// An ext4 file system in a file, mounted here, for a machine to have as one of its folders.
 #[derive(Debug)]
 pub struct Disk {
@@ -38,7 +41,7 @@ impl Disk {
             .expect("a scratch folder is writable");
         // Without reserved blocks: full is full for root, too.
         run(Command::new("mkfs.ext4")
-            .args(["-q", "-m", "0"])
+            .args(["-q", "-m", "0", "-N", FILES])
             .arg(&image));
         disk.mount();
         disk
