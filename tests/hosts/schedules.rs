@@ -128,11 +128,13 @@ impl Dice {
 fn schedule(seed: u64) -> Vec<Act> {
     let mut dice = Dice(seed);
     let act = |dice: &mut Dice| {
+        let tag = dice.one_of(&["1", "1", "1", "dies", "never-ready"]);
         let release = Release {
-            tag: dice.one_of(&["1", "1", "1", "dies", "never-ready"]),
+            tag,
             strategy: dice.one_of(&["rolling", "rolling", "blue-green"]),
             wave: dice.one_of(&[0, 0, 1]),
-            observe: 2,
+            // It dies three seconds after its start, which is to be while it is observed.
+            observe: if tag == "dies" { 6 } else { 2 },
             drain: 1,
         };
         let mut strikes: Vec<Strike> = (0..=dice.roll(2))
