@@ -2,6 +2,10 @@
 //!
 //! So a restored store or a new certificate can be read by the service, and a link that somebody
 //! with the service's rights has put there leads root no further than it leads them.
+//!
+//! It changes the rights of the whole process, so it is tried by the program alone
+//! (tests/coordinator/succession.rs): tests that run beside one another in a process would
+//! lose theirs.
 
 use std::fs;
 use std::io;
@@ -47,38 +51,5 @@ impl Drop for Assumed {
         let _ = seteuid(self.user);
         let _ = setegid(self.group);
         let _ = setgroups(&self.groups);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{chown, symlink};
-
-    use super::*;
-
-    #[test]
-    fn what_root_makes_is_the_owners_and_a_link_leads_no_further_than_the_owner_may() {
-        if !geteuid().is_root() {
-            return; // nothing to give away
-        }
-        let folder = tempfile::tempdir().expect("a folder");
-        let (inside, secret) = (folder.path().join("state"), folder.path().join("secret"));
-        fs::create_dir(&inside).expect("made");
-        fs::write(&secret, "root's").expect("written");
-        symlink(&secret, inside.join("link")).expect("linked");
-        chown(&inside, Some(4_321), Some(4_321)).expect("given away");
-        fs::set_permissions(
-            folder.path(),
-            std::os::unix::fs::PermissionsExt::from_mode(0o755),
-        )
-        .expect("open");
-        {
-            let _owner = assume(&inside).expect("root may").expect("another's");
-            fs::write(inside.join("made"), "").expect("written");
-            assert!(fs::write(inside.join("link"), "spoilt").is_err());
-        }
-        assert_eq!(fs::read_to_string(&secret).expect("ours again"), "root's");
-        let made = fs::metadata(inside.join("made")).expect("there");
-        assert_eq!((made.uid(), made.gid()), (4_321, 4_321));
     }
 }

@@ -1,6 +1,6 @@
 //! One CA takes over from another, by the program, on a coordinator that is killed at each step.
 
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -156,6 +156,7 @@ fn what_root_changes_in_the_folder_of_the_services_user_is_that_users() {
         paths.collect::<Vec<_>>()
     };
     let give = |path: &Path| chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+    give(&bed.scratch.join("state"));
     give(&pki);
     files().iter().for_each(|path| give(path));
     let context = bed.scratch.join("context");
@@ -181,4 +182,18 @@ fn what_root_changes_in_the_folder_of_the_services_user_is_that_users() {
             assert_eq!(metadata.mode() & 0o777, expected, "{}", path.display());
         }
     }
+
+    // A link that this user has put there leads root no further than the user may go.
+    let (secret, record) = (bed.scratch.join("secret"), pki.join("operators"));
+    std::fs::write(&secret, "root's").expect("writable");
+    let alone = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&secret, alone).expect("ours");
+    std::fs::remove_file(&record).expect("it was there");
+    symlink(&secret, &record).expect("root may");
+    let ran = run(&bed, steps[2]);
+    assert!(!ran.status.success(), "{ran:?}");
+    let link = std::fs::symlink_metadata(&record).expect("there");
+    assert!(link.is_symlink(), "nothing was made of what it leads to");
+    assert_eq!(std::fs::read_to_string(&secret).expect("ours"), "root's");
+    assert_eq!(secret.metadata().expect("there").uid(), 0);
 }

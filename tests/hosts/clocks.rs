@@ -18,30 +18,18 @@ const RESTART: &str = "for unit in cutover-agent cutover-coordinator; do ! syste
 pub(crate) async fn jump(fleet: &mut Fleet) -> Found {
     movable(fleet).await;
     let watch = fleet.under_load();
-    for which in [true, false] {
+    for (coordinators, off_by) in [(false, "+1h"), (false, "+0"), (true, "+1h"), (true, "+0")] {
         let release = Release {
             observe: 6,
             ..Release::default()
         };
         let deploy = fleet.release_until(release, 0, "serving").await;
-        let machine = if which {
-            &fleet.hosts[0]
-        } else {
+        let machine = if coordinators {
             &fleet.coordinator
-        };
-        set(machine, "+1h");
-        fleet.ends(deploy, &[0]).await;
-        let release = Release {
-            observe: 6,
-            ..Release::default()
-        };
-        let deploy = fleet.release_until(release, 0, "serving").await;
-        let machine = if which {
-            &fleet.hosts[0]
         } else {
-            &fleet.coordinator
+            &fleet.hosts[0]
         };
-        set(machine, "+0");
+        set(machine, off_by);
         fleet.ends(deploy, &[0]).await;
     }
     let (spared, struck) = watch.end(&[]).await;
