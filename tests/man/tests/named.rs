@@ -77,7 +77,7 @@ fn wrong(words: &[String], programs: &[Command]) -> Option<String> {
             break;
         }
         if !verb || word == "help" {
-            // A flag, a placeholder (VERB), `…`.
+            // A flag, a word that stands for others (VERB), `…`.
             break;
         }
         match at.find_subcommand(word) {
