@@ -165,7 +165,7 @@ fn warn_of_numbers(field: &Field<'_>, value: &str) {
         value.parse::<i64>().is_err() && value.parse::<f64>().is_ok_and(|n| n.to_string() != value);
     if based || grouped || rewritten {
         field.warn(
-            format!("is the bare number {value}, which Compose would write in another way; it is passed as it stands"),
+            "is a bare number, which Compose would write in another way; it is passed as it stands",
             "put it in quotes",
         );
     }

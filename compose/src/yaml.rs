@@ -20,6 +20,8 @@ pub(crate) const MAX_NODES: usize = 100_000;
 pub(crate) const MAX_DEPTH: usize = 64;
 /// Longest piece of a line that is shown.
 const MAX_SNIPPET: usize = 120;
+/// Longest name that is taken for one.
+const MAX_NAME: usize = 64;
 
 /// The documents of one file; `None` when it is no YAML that we take (said in `log`).
 pub(crate) fn parse(file: &Arc<str>, bytes: &[u8], log: &Log) -> Option<Vec<Node>> {
@@ -77,6 +79,27 @@ struct Builder<'a> {
     nodes: usize,
 }
 
+/// A line as far as it holds no value, which may be a secret: it goes into logs (P8).
+fn without_value(line: &str) -> String {
+    let clean = |text: &str| -> String {
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        text.chars().map(printable).take(MAX_SNIPPET).collect()
+    };
+    let line = line.trim_end();
+    let key_ends = [": ", "=", " |", " >"].map(|mark| line.find(mark).map(|at| at + mark.len()));
+    if let Some(end) = key_ends.into_iter().flatten().min() {
+        return format!("{} …", clean(line[..end].trim_end()));
+    }
+    // A key, or the name of something: no line of a key's text is so short, or so plain.
+    let word = line.trim_start_matches([' ', '\t', '-']);
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '?');
+    if word.ends_with(':') && word.len() <= MAX_NAME && word.chars().all(plain) {
+        clean(line)
+    } else {
+        "…".to_owned()
+    }
+}
+
 /// A collection whose end has not come yet.
 struct Open {
     at: Position,
@@ -117,24 +140,17 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// An error of the text itself, shown with its line.
+    /// An error of the text itself, shown with the beginning of its line.
     fn syntax(&self, at: Position, what: &str) -> Option<()> {
-        let line: String = self
-            .text
-            .lines()
-            .nth(at.line as usize - 1)
-            .unwrap_or("")
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(MAX_SNIPPET)
-            .collect();
+        let line = self.text.lines().nth(at.line as usize - 1).unwrap_or("");
+        let line = without_value(line);
         let number = at.line.to_string();
-        let column = (at.column as usize - 1).min(MAX_SNIPPET);
-        let snippet = format!(
-            "{number} | {line}\n{} | {}^",
-            " ".repeat(number.len()),
-            " ".repeat(column)
-        );
+        let mut snippet = format!("{number} | {line}");
+        let column = at.column as usize - 1;
+        if column < line.chars().count() {
+            let margin = " ".repeat(number.len());
+            snippet.push_str(&format!("\n{margin} | {}^", " ".repeat(column)));
+        }
         self.log.add(Problem {
             at: Some(at),
             severity: Severity::Error,

@@ -99,6 +99,22 @@ fn changes(before: &ServiceSpec, after: &ServiceSpec) -> Vec<String> {
         "stop behaviour",
         a.stop_grace != b.stop_grace || a.stop_signal != b.stop_signal,
     );
+    field("user", a.user != b.user);
+    field("working_dir", a.working_dir != b.working_dir);
+    field("hostname", a.hostname != b.hostname);
+    field("container_name", a.container_name != b.container_name);
+    field("init", a.init != b.init);
+    field("read_only", a.read_only != b.read_only);
+    field("tmpfs", a.tmpfs != b.tmpfs);
+    field("cap_add", a.cap_add != b.cap_add);
+    field("cap_drop", a.cap_drop != b.cap_drop);
+    field("security_opt", a.security_opt != b.security_opt);
+    field("sysctls", a.sysctls != b.sysctls);
+    field("ulimits", a.ulimits != b.ulimits);
+    field("extra_hosts", a.extra_hosts != b.extra_hosts);
+    field("dns", a.dns != b.dns);
+    field("shm_size", a.shm_size != b.shm_size);
+    field("expose", a.expose != b.expose);
     field("traffic", before.traffic != after.traffic);
     field("placement", before.placement != after.placement);
     field("ready", before.ready != after.ready);
@@ -106,9 +122,6 @@ fn changes(before: &ServiceSpec, after: &ServiceSpec) -> Vec<String> {
     field("smoke", before.smoke != after.smoke);
     field("restart", before.restart != after.restart);
     field("rollout policy", before.policy != after.policy);
-    if lines.is_empty() && a != b {
-        lines.push("container settings changed".to_owned());
-    }
     for mount in &b.mounts {
         if let MountSource::Content { name, .. } = &mount.source
             && !a.mounts.contains(mount)
