@@ -22,11 +22,14 @@ use tracing::warn;
 
 use super::connections::{Connections, GateStream, LetInPeer};
 use super::refusals::Refusals;
+use super::sources::{Guest, Sources};
 
 /// Connections that the kernel keeps for us: a whole fleet that comes back at once.
 const BACKLOG: u32 = 4096;
 /// Handshakes at the same time: some 20 KiB each, so 20 MiB at worst.
 const HANDSHAKES: usize = 1024;
+/// Of those that one place may have, of the smaller of that and of the gate's room: fleets stand behind one address, too.
+const SHARE: usize = 4;
 /// For one handshake; a slow link needs about one second.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// So long, and so much, is read from a refused peer, so that the alert reaches it and not a reset.
@@ -44,6 +47,8 @@ pub(super) enum NotLetIn {
     Handshake(#[source] io::Error),
     #[error("the TLS handshake was not finished within {} s", HANDSHAKE_WITHIN.as_secs())]
     Slow,
+    #[error("too many unfinished handshakes come from there")]
+    Crowded,
     #[error("the certificate")]
     Identity(#[from] IdentityError),
     #[error("{0} has nothing to ask here")]
@@ -99,6 +104,7 @@ impl<I: Clone + Send + Sync + 'static> Accept<I> {
     async fn run(self, sender: mpsc::Sender<io::Result<GateStream<I>>>) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
         let room = Arc::new(Semaphore::new(self.room));
+        let sources = Sources::new(HANDSHAKES.min(self.room) / SHARE);
         loop {
             let Ok(turn) = Arc::clone(&handshakes).acquire_owned().await else {
                 return;
@@ -114,6 +120,11 @@ impl<I: Clone + Send + Sync + 'static> Accept<I> {
                     continue;
                 }
             };
+            let Some(guest) = sources.admit(peer.ip()) else {
+                self.refusals
+                    .note(self.gate, peer, "unknown", &NotLetIn::Crowded);
+                continue;
+            };
             let handshake = Handshake {
                 gate: self.gate,
                 acceptor: TlsAcceptor::from(self.tls.current()),
@@ -121,6 +132,7 @@ impl<I: Clone + Send + Sync + 'static> Accept<I> {
                 connections: Arc::clone(&self.connections),
                 refusals: Arc::clone(&self.refusals),
                 peer,
+                guest,
             };
             let sender = sender.clone();
             let stop = self.stop.clone();
@@ -141,6 +153,7 @@ struct Handshake<I> {
     connections: Arc<Connections>,
     refusals: Arc<Refusals>,
     peer: SocketAddr,
+    guest: Guest,
 }
 
 impl<I: Clone + Send + Sync + 'static> Handshake<I> {
@@ -154,7 +167,7 @@ impl<I: Clone + Send + Sync + 'static> Handshake<I> {
         match self.shake(tcp).await {
             Ok((stream, peer)) => {
                 let stream = self.connections.add(stream, peer, place);
-                drop(turn);
+                drop((turn, self.guest));
                 let _ = sender.send(Ok(stream)).await; // fails when the gate closes
             }
             Err(reason) => self.refusals.note(self.gate, self.peer, "unknown", &reason),

@@ -12,6 +12,7 @@ mod connections;
 mod enrolment;
 mod permit;
 mod refusals;
+mod sources;
 
 use std::io;
 use std::net::SocketAddr;
