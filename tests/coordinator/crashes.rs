@@ -136,6 +136,54 @@ async fn p4_a_coordinator_from_an_old_backup_raises_its_epoch_and_learns_what_ru
     bed.assert_sound();
 }
 
+/// It once began before any host was back, found all of them away, and was never begun: 4, though nobody aborted it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollout_that_waited_for_a_host_waits_on_after_a_restart() {
+    let mut bed = Bed::new(&["h1"]).await;
+    bed.deploy(spec(WEB, "1")).await;
+    bed.host("h1").temper(|temper| temper.keeps_open = true);
+    let mut slow = spec(WEB, "2");
+    let policy = slow.policy.as_mut().expect("there");
+    (policy.observe, policy.drain) = (3_600_000_000_000, 3_600_000_000_000);
+    let mut api = bed.api().await;
+    let open = api.deploy(deploying(slow)).await.expect("accepted");
+    let open = open.into_inner().services[0].rollout.clone();
+    until("it to serve", async || {
+        let view = api.show_rollout(show(&open)).await.ok()?.into_inner();
+        let serves = |entry: &v1::TimelineEntry| entry.text.contains("serving");
+        view.timeline.iter().any(serves).then_some(())
+    })
+    .await;
+    let back = v1::RollbackRequest {
+        service: "web".to_owned(),
+        ..Default::default()
+    };
+    api.rollback(back).await.expect("accepted");
+    bed.ended(&open).await;
+    // The old version serves; connections to the new one have an hour to end.
+    let mut waiting = deploying(spec(WEB, "3"));
+    waiting.set_if_busy(v1::IfBusy::Wait);
+    let waits = api.deploy(waiting).await.expect("accepted").into_inner();
+    let waits = waits.services[0].rollout.clone();
+    let queued = api.show_rollout(show(&waits)).await.expect("there");
+    assert_eq!(queued.into_inner().stage, "queued");
+    stop(&mut bed).await;
+    bed.coordinator.start_again();
+    bed.connected(1).await;
+    bed.host("h1").temper(|temper| temper.keeps_open = false);
+    let view = bed.ended(&waits).await;
+    assert_eq!(view.outcome(), v1::Outcome::Committed, "{view:#?}");
+    assert_eq!(bed.host("h1").current(WEB), 3);
+    bed.assert_sound();
+}
+
+fn show(id: &str) -> v1::RolloutRequest {
+    v1::RolloutRequest {
+        id: id.to_owned(),
+        ..Default::default()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p4_of_two_coordinators_the_lower_epoch_says_so_and_stops() {
     let mut bed = Bed::new(&["h1"]).await;

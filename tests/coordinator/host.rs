@@ -52,6 +52,10 @@ pub(crate) struct Temper {
     pub(crate) registry_fails: Option<String>,
     /// Containers never start.
     pub(crate) cannot_start: bool,
+    /// Connections to what left the route do not end by themselves.
+    pub(crate) keeps_open: bool,
+    /// A revision that it says it holds, besides.
+    pub(crate) boasts: Option<u64>,
     /// Its wall clock is so far ahead.
     pub(crate) clock_ahead_millis: i64,
 }
@@ -342,6 +346,7 @@ impl World {
                 if report.swap.as_ref().is_some_and(|swap| swap.reverting) {
                     wire.last_log = "the last words of the candidate".to_owned();
                 }
+                wire.parked.extend(temper.boasts);
                 reports.push(v1::Report {
                     report: wire.encode_to_vec(),
                     clock_nanos: now.as_nanos(),
@@ -391,7 +396,13 @@ impl Station {
                 }
             }
             if let Some(slot) = want.count {
-                facts.extend(self.berth.handle(now, Event::Counted { slot, open: 0 }));
+                facts.extend(self.berth.handle(
+                    now,
+                    Event::Counted {
+                        slot,
+                        open: u64::from(temper.keeps_open),
+                    },
+                ));
             }
             if let Some(route) = want.flip {
                 facts.extend(self.berth.handle(now, Event::Flipped(route)));

@@ -180,6 +180,89 @@ async fn p9_a_second_rollout_of_a_service_is_refused_with_the_firsts_id_waits_or
     bed.assert_sound();
 }
 
+/// It once was "already there", exit code 0, while the open rollout went on to something else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p9_the_current_revision_is_not_already_there_while_a_rollout_leads_away_from_it() {
+    let mut bed = Bed::new(&["h1"]).await;
+    bed.deploy(spec(WEB, "1")).await;
+    let mut slow = spec(WEB, "2");
+    slow.policy.as_mut().expect("there").observe = 3_600_000_000_000;
+    let mut api = bed.api().await;
+    let open = api
+        .deploy(deploying(slow))
+        .await
+        .expect("accepted")
+        .into_inner();
+    let open = open.services[0].rollout.clone();
+    let refused = api
+        .deploy(deploying(spec(WEB, "1")))
+        .await
+        .expect_err("busy");
+    assert!(refused.message().contains(&open), "{}", refused.message());
+    let mut superseding = deploying(spec(WEB, "1"));
+    superseding.set_if_busy(v1::IfBusy::Supersede);
+    let last = api
+        .deploy(superseding)
+        .await
+        .expect("accepted")
+        .into_inner();
+    assert!(!last.services[0].already_there, "{last:#?}");
+    let last = bed.ended(&last.services[0].rollout).await;
+    assert_eq!(outcome(&last), v1::Outcome::Committed, "{last:#?}");
+    assert_eq!(outcome(&bed.ended(&open).await), v1::Outcome::Aborted);
+    assert_eq!(bed.host("h1").current(WEB), 1);
+    let again = api
+        .deploy(deploying(spec(WEB, "1")))
+        .await
+        .expect("accepted")
+        .into_inner();
+    let there = &again.services[0];
+    assert!(there.already_there && there.hosts == ["h1"], "{again:#?}");
+    bed.assert_sound();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p4_a_host_that_boasts_of_a_huge_revision_uses_up_no_numbers() {
+    let mut bed = Bed::new(&["h1", "h2"]).await;
+    bed.deploy(spec(WEB, "1")).await;
+    bed.host("h2")
+        .temper(|temper| temper.boasts = Some(u64::MAX));
+    let said = until("its account to be laughed at", async || {
+        let log = bed.coordinator.tail();
+        log.contains("a report that makes no sense").then_some(log)
+    })
+    .await;
+    assert!(said.contains("the newest known is @1"), "{said}");
+    bed.host("h2").temper(|temper| temper.boasts = None);
+    let view = bed.deploy(spec(WEB, "2")).await;
+    assert_eq!(
+        (outcome(&view), view.to_revision),
+        (v1::Outcome::Committed, 2)
+    );
+    bed.assert_sound();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_no_order_could_carry_is_refused_at_once() {
+    let bed = Bed::new(&["h1"]).await;
+    let mut huge = spec(WEB, "1");
+    let container = huge.container.as_mut().expect("there");
+    let value = "x".repeat(2_000_000);
+    container.environment.insert("HUGE".to_owned(), value);
+    let refused = bed
+        .api()
+        .await
+        .deploy(deploying(huge))
+        .await
+        .expect_err("too large");
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(
+        refused.message().contains("shop/web has 2000 kB"),
+        "{}",
+        refused.message()
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_with_the_same_request_id_finds_what_it_began() {
     let bed = Bed::new(&["h1"]).await;
@@ -293,6 +376,24 @@ async fn rollback_remove_and_drain_take_services_where_they_should_be() {
     assert_eq!(
         (bed.host("h1").current(WEB), bed.host("h2").current(WEB)),
         (0, 1)
+    );
+    let last = v1::HostRequest {
+        host: "h2".to_owned(),
+        ..Default::default()
+    };
+    let refused = api.drain_host(last).await.expect_err("it is the last one");
+    assert!(
+        refused.message().contains("shop/web runs on h2 alone"),
+        "{}",
+        refused.message()
+    );
+    let hosts = api.list_hosts(v1::ListHostsRequest::default()).await;
+    let hosts = hosts.expect("answered").into_inner().hosts;
+    assert!(
+        hosts
+            .iter()
+            .all(|host| host.host != "h2" || host.state == "ready"),
+        "{hosts:#?}"
     );
     let remove = v1::RemoveRequest {
         what: vec!["shop".to_owned()],

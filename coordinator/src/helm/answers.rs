@@ -34,7 +34,7 @@ impl Helm {
                 deeds.answer(reply, answer);
             }
             Question::Watch(ids, reply) => {
-                let answer = self.watch(&ids);
+                let answer = self.watch(&ids, deeds);
                 deeds.answer(reply, answer);
             }
             Question::ListRollouts(request, reply) => {

@@ -65,7 +65,7 @@ impl Helm {
         request: &v1::RollbackRequest,
         deeds: &mut Deeds,
     ) -> Result<v1::DeployResponse, Refusal> {
-        if let Some(earlier) = self.earlier_answer(&request.request_id)? {
+        if let Some(earlier) = self.earlier_answer(&request.request_id, deeds)? {
             return Ok(earlier);
         }
         let service = self.one_service(&request.service)?;
@@ -154,7 +154,7 @@ impl Helm {
         request: &v1::RemoveRequest,
         deeds: &mut Deeds,
     ) -> Result<v1::DeployResponse, Refusal> {
-        if let Some(earlier) = self.earlier_answer(&request.request_id)? {
+        if let Some(earlier) = self.earlier_answer(&request.request_id, deeds)? {
             return Ok(earlier);
         }
         let mut services = BTreeSet::new();
@@ -238,6 +238,19 @@ impl Helm {
                 "{id} is away, so nothing can be taken from it"
             )));
         }
+        let alone = self.only_on(&id, &services);
+        if !alone.is_empty() && !request.force {
+            return Err(Refusal::Refused(format!(
+                "{} runs on {id} alone, and would then run nowhere: deploy it to another host first, or use --force",
+                alone.join(", ")
+            )));
+        }
+        let only = BTreeSet::from([id.clone()]);
+        for service in &services {
+            let from_there = Some(&only);
+            let stage = Stage::Accepting;
+            self.plan_service(service, rollout_id(0), 0, from_there, Away::SkipAny, stage)?;
+        }
         if let Some(host) = self.fleet.hosts.get_mut(&id) {
             host.record.cordoned = true;
             host.record.drained = true;
@@ -264,6 +277,17 @@ impl Helm {
             response.services.push(decision);
         }
         Ok(response)
+    }
+
+    /// Those of these services that no other host runs.
+    fn only_on(&self, id: &HostId, services: &[ServiceId]) -> Vec<String> {
+        let elsewhere = |service: &ServiceId| {
+            self.fleet
+                .with(service)
+                .any(|(host, _, desk)| host != id && desk.record.current > 0)
+        };
+        let alone = services.iter().filter(|service| !elsewhere(service));
+        alone.map(ToString::to_string).collect()
     }
 
     /// Queues one rollout to a revision that exists, or to none.

@@ -3,7 +3,7 @@
 //! Keeps true (P3): nothing of `after` happens before the batch is durable; and
 //! this is the only place where the loop's answers and orders come from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cutover_core::{HostId, Moment, ServiceId};
 use cutover_proto::v1;
@@ -26,6 +26,8 @@ pub(super) struct Deeds {
     pub(super) strays: BTreeSet<(HostId, ServiceId)>,
     /// A rollout closed: a snapshot is due.
     pub(super) snapshot: bool,
+    /// What this turn answers to requests that change something, by their ids.
+    pub(super) answers: BTreeMap<String, v1::DeployResponse>,
 }
 
 impl Deeds {
@@ -40,6 +42,7 @@ impl Deeds {
             touched: BTreeSet::new(),
             strays: BTreeSet::new(),
             snapshot: false,
+            answers: BTreeMap::new(),
         }
     }
 

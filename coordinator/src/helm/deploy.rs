@@ -18,17 +18,16 @@ use super::deeds::Deeds;
 use super::diff;
 use super::live::rollout_id;
 use super::queue::Stage;
-use super::services::unreadable;
 use super::wake::{Refusal, Reply};
 use crate::planner::{self, Away, Planned};
-use crate::store::{Key, Table};
+use crate::store::Key;
 
 /// Releases whose images may be looked up at the same time.
 const DRAFTS: usize = 64;
 /// Services of one release.
 const SERVICES: usize = 200;
-/// Answers that are kept for retries; the oldest go.
-const ANSWERS_KEPT: usize = 2000;
+/// One service with its configs: an order carries two revisions of it, and 4 MiB at most.
+const SPEC: usize = 1_500_000;
 
 /// A request whose images are being looked up.
 pub(super) struct Draft {
@@ -66,7 +65,7 @@ impl Helm {
         reply: Reply<v1::DeployResponse>,
         deeds: &mut Deeds,
     ) {
-        match self.earlier_answer(&request.request_id) {
+        match self.earlier_answer(&request.request_id, deeds) {
             Ok(Some(response)) => return deeds.answer(reply, Ok(response)),
             Ok(None) => {}
             Err(refusal) => return deeds.answer(reply, Err(refusal)),
@@ -125,8 +124,12 @@ impl Helm {
             } else if !draft.pending.contains(&image) {
                 // Nobody to ask: the plan below says which hosts are missing or away.
                 if let Some(host) = self.who_resolves(spec) {
-                    self.ask_image(number, &host, &image, deeds);
-                    draft.pending.insert(image);
+                    match self.ask_image(number, &host, &image, deeds) {
+                        Ok(()) => _ = draft.pending.insert(image),
+                        Err(why) => {
+                            draft.failed = Some(format!("{image} could not be looked up: {why}"))
+                        }
+                    }
                 }
             }
         }
@@ -163,6 +166,15 @@ impl Helm {
                     })?;
             if !seen.insert(name.clone()) {
                 return Err(Refusal::Invalid(format!("{name} is there twice")));
+            }
+            let size = wire.encoded_len();
+            if size > SPEC {
+                return Err(Refusal::Invalid(format!(
+                    "{name} has {} kB with its configs, and an order carries {} kB of one service: put large files into \
+                     the image, or into a volume",
+                    size / 1000,
+                    SPEC / 1000
+                )));
             }
             specs.push(spec);
         }
@@ -383,9 +395,10 @@ impl Helm {
                     decision.service, spec.container.image
                 )));
             }
-            let needed =
-                !matches!(decision.planned.clone()?, Planned::AlreadyThere) || decision.fresh;
-            if needed && request.if_busy() == v1::IfBusy::Refuse {
+            let nothing_to_do = matches!(decision.planned.clone()?, Planned::AlreadyThere)
+                && !decision.fresh
+                && !self.is_busy(&decision.service);
+            if !nothing_to_do && request.if_busy() == v1::IfBusy::Refuse {
                 self.refuse_busy(&decision.service)?;
             }
         }
@@ -396,6 +409,8 @@ impl Helm {
         };
         for (position, decision) in (0_u32..).zip(decisions) {
             let planned = decision.planned.clone()?;
+            // What is there now may be on its way to something else.
+            let stays = !decision.fresh && !self.is_busy(&decision.service);
             self.services.be_sure(deeds, &decision.service);
             let mut answer = v1::ServiceDecision {
                 service: decision.service.to_string(),
@@ -405,8 +420,9 @@ impl Helm {
                 ..v1::ServiceDecision::default()
             };
             let plan = match planned {
-                Planned::AlreadyThere if !decision.fresh => {
+                Planned::AlreadyThere if stays => {
                     answer.already_there = true;
+                    answer.hosts = self.running(&decision.service, decision.to);
                     response.services.push(answer);
                     continue;
                 }
@@ -469,18 +485,13 @@ impl Helm {
             .keep(deeds, &decision.service, revision, spec.clone());
     }
 
-    /// Refuses while a rollout of the service is open or queued.
-    pub(super) fn refuse_busy(&self, service: &ServiceId) -> Result<(), Refusal> {
-        let open = self
-            .live
-            .values()
-            .find(|live| live.service == *service && live.outcome().is_none());
-        open.map_or(Ok(()), |open| {
-            Err(Refusal::Busy {
-                service: service.to_string(),
-                open: open.id.clone(),
-            })
-        })
+    /// Hosts on which this revision is the current one.
+    fn running(&self, service: &ServiceId, number: u64) -> Vec<String> {
+        self.fleet
+            .with(service)
+            .filter(|(_, _, desk)| number > 0 && desk.record.current == number)
+            .map(|(host, ..)| host.to_string())
+            .collect()
     }
 
     pub(super) fn next_release(&mut self, deeds: &mut Deeds) -> String {
@@ -488,46 +499,6 @@ impl Helm {
         let number = self.last_release;
         deeds.change(|batch| batch.raise_counter(Key::of("release"), number));
         format!("rel{number}")
-    }
-
-    /// What was answered to this request id before.
-    pub(super) fn earlier_answer(
-        &self,
-        request_id: &str,
-    ) -> Result<Option<v1::DeployResponse>, Refusal> {
-        if request_id.is_empty() {
-            return Ok(None);
-        }
-        let kept: Option<v1::RequestRecord> = self
-            .store
-            .read(Table::Requests, &Key::of(request_id))
-            .map_err(|error| unreadable(&error))?;
-        kept.map(|kept| v1::DeployResponse::decode(kept.response.as_slice()))
-            .transpose()
-            .map_err(|error| Refusal::Store(error.to_string()))
-    }
-
-    pub(super) fn keep_answer(
-        &mut self,
-        request_id: &str,
-        response: &v1::DeployResponse,
-        deeds: &mut Deeds,
-    ) {
-        if request_id.is_empty() {
-            return;
-        }
-        let record = v1::RequestRecord {
-            release: response.release.clone(),
-            response: response.encode_to_vec(),
-            unix_millis: deeds.unix_millis,
-        };
-        deeds.put(Table::Requests, Key::of(request_id), &record);
-        self.answered.push_back(request_id.to_owned());
-        while self.answered.len() > ANSWERS_KEPT {
-            if let Some(oldest) = self.answered.pop_front() {
-                deeds.change(|batch| batch.remove(Table::Requests, Key::of(&oldest)));
-            }
-        }
     }
 
     fn show_plan(&mut self, decisions: &[Decision]) -> v1::PlanResponse {

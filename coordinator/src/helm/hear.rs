@@ -10,16 +10,13 @@ use cutover_core::swap::Report;
 use cutover_core::{Generation, HostId, Moment, ServiceId};
 use cutover_proto::v1;
 use cutover_proto::v1::from_agent;
-use prost::Message;
 
 use super::Helm;
 use super::deeds::Deeds;
 use super::fleet::Session;
+use super::sense;
 use crate::roster::{Farewell, RosterEvent, SessionId};
 use crate::store::{Key, Table};
-
-/// Facts of a host that are kept; more is a mistake, or worse.
-const HOST_FACTS: usize = 64;
 
 /// How rollouts are named that began on a host, without a coordinator.
 const BY_HAND: &str = "by-hand-";
@@ -71,8 +68,8 @@ impl Helm {
             sent: Default::default(),
         });
         host.clock = Some((Moment::from_nanos(hello.clock_nanos), deeds.now));
-        host.record.agent_version.clone_from(&hello.agent_version);
-        host.record.facts = hello.facts.into_iter().take(HOST_FACTS).collect();
+        host.record.agent_version = sense::version(&hello.agent_version);
+        host.record.facts = sense::facts(hello.facts).collect();
         host.record.last_seen_unix_millis = deeds.unix_millis;
         host.record.clock_skew_millis = match hello.unix_millis {
             0 => 0, // an older agent, which does not say
@@ -129,8 +126,8 @@ impl Helm {
             from_agent::What::Facts(facts) => {
                 self.tick_clock(id, facts.clock_nanos, deeds.now);
                 if let Some(host) = self.fleet.hosts.get_mut(id) {
-                    host.record.facts.extend(facts.facts);
-                    if host.record.facts.len() > HOST_FACTS {
+                    host.record.facts.extend(sense::facts(facts.facts));
+                    if sense::too_many(&host.record.facts) {
                         host.record.facts.clear(); // an agent that makes up names; the next Hello says all
                     }
                     deeds.put(Table::Hosts, Key::of(id.as_str()), &host.record);
@@ -177,15 +174,11 @@ impl Helm {
         obeyed_us: bool,
         deeds: &mut Deeds,
     ) -> Option<ServiceId> {
-        let wire = v1::BerthReport::decode(bytes);
-        let parsed =
-            wire.map_err(|error| error.to_string()).and_then(|wire| {
-                match Report::try_from(wire.clone()) {
-                    Ok(report) => Ok((wire, report)),
-                    Err(error) => Err(error.to_string()),
-                }
-            });
-        let (wire, report) = match parsed {
+        let sensible = sense::report(bytes).and_then(|(wire, report)| {
+            self.can_be(id, &wire, &report.service)?;
+            Ok((wire, report))
+        });
+        let (wire, report) = match sensible {
             Ok(both) => both,
             Err(error) => {
                 tracing::warn!(host = %id, error, "a report that makes no sense");
@@ -235,6 +228,25 @@ impl Helm {
         }
         deeds.strays.insert((id.clone(), service.clone()));
         Some(service)
+    }
+
+    /// Whether a host can say that of a service.
+    fn can_be(
+        &self,
+        id: &HostId,
+        wire: &v1::BerthReport,
+        service: &ServiceId,
+    ) -> Result<(), String> {
+        let desks = self.fleet.host(id).map(|host| &host.desks);
+        if desks.is_some_and(|d| !d.contains_key(service) && d.len() >= sense::SERVICES) {
+            return Err(format!(
+                "{service}: a host has at most {} services",
+                sense::SERVICES
+            ));
+        }
+        let newest = self.services.get(service).map_or(0, |s| s.record.newest);
+        let epoch = self.store.epoch().max(self.raise_to.unwrap_or(0));
+        sense::numbers(wire, newest, epoch).map_err(|why| format!("{service}: {why}"))
     }
 
     /// Whether somebody else has given orders there.

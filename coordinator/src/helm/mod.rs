@@ -10,6 +10,7 @@
 //!
 //! Does not know TLS, HTTP/2 or how records are kept.
 
+mod answered;
 mod answers;
 mod changes;
 mod course;
@@ -26,6 +27,7 @@ mod looks;
 mod queue;
 mod requests;
 mod resume;
+mod sense;
 mod sentences;
 mod services;
 mod views;

@@ -68,6 +68,27 @@ impl Helm {
         Ok(number)
     }
 
+    /// The rollout of the service that is open or queued.
+    fn unfinished(&self, service: &ServiceId) -> Option<&Live> {
+        self.live
+            .values()
+            .find(|live| live.service == *service && live.outcome().is_none())
+    }
+
+    pub(super) fn is_busy(&self, service: &ServiceId) -> bool {
+        self.unfinished(service).is_some()
+    }
+
+    /// Refuses while a rollout of the service is open or queued.
+    pub(super) fn refuse_busy(&self, service: &ServiceId) -> Result<(), Refusal> {
+        self.unfinished(service).map_or(Ok(()), |open| {
+            Err(Refusal::Busy {
+                service: service.to_string(),
+                open: open.id.clone(),
+            })
+        })
+    }
+
     /// Begins what may begin. One beginning may free the next, so it looks until nothing moves.
     pub(super) fn advance_queue(&mut self, deeds: &mut Deeds) {
         loop {
@@ -147,7 +168,8 @@ impl Helm {
             .live
             .values()
             .any(|other| other.service == service && other.is_queued() && other.number < number);
-        if earlier || self.waits_for_hosts(number, deeds) {
+        // Just started, it does not know yet who is there, and what still ends on whom.
+        if earlier || !self.is_settled(deeds.now) || self.waits_for_hosts(number, deeds) {
             return Turn::Wait;
         }
         Turn::Begin

@@ -68,7 +68,14 @@ impl Helm {
         Ok(())
     }
 
-    pub(super) fn ask_image(&mut self, draft: u64, host: &HostId, image: &str, deeds: &Deeds) {
+    /// Asks what an image's tag means now; an error, if the question was not sent.
+    pub(super) fn ask_image(
+        &mut self,
+        draft: u64,
+        host: &HostId,
+        image: &str,
+        deeds: &Deeds,
+    ) -> Result<(), String> {
         let question = v1::Question {
             what: Some(question::What::ResolveImage(v1::ResolveImage {
                 image: image.to_owned(),
@@ -79,10 +86,7 @@ impl Helm {
             image: image.to_owned(),
         };
         let ask = request::What::Question(question.encode_to_vec());
-        // Not sent: the draft waits for nothing then, and its plan says who is away.
-        if let Err(error) = self.ask(host, what, Some(RESOLVE_WITHIN), ask, deeds.now) {
-            tracing::warn!(%host, image, error, "an image could not be asked for");
-        }
+        self.ask(host, what, Some(RESOLVE_WITHIN), ask, deeds.now)
     }
 
     pub(super) fn ask_revision(

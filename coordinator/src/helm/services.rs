@@ -100,7 +100,9 @@ impl Services {
             .counter(&counter(id))
             .map_err(|error| unreadable(&error))?;
         let newest = self.get(id).map_or(0, |service| service.record.newest);
-        Ok(counted.max(newest) + 1)
+        let last = counted.max(newest);
+        last.checked_add(1)
+            .ok_or_else(|| Refusal::Store(format!("{id} has no revision number left above {last}")))
     }
 
     /// A host holds a revision of this number: the next is above it.

@@ -35,20 +35,17 @@ impl Helm {
         }
     }
 
-    pub(super) fn watch(&self, ids: &[String]) -> Result<Vec<Watched>, Refusal> {
-        ids.iter().map(|id| self.watch_one(id)).collect()
+    pub(super) fn watch(&self, ids: &[String], deeds: &mut Deeds) -> Result<Vec<Watched>, Refusal> {
+        ids.iter().map(|id| self.watch_one(id, deeds)).collect()
     }
 
-    fn watch_one(&self, id: &str) -> Result<Watched, Refusal> {
+    fn watch_one(&self, id: &str, deeds: &mut Deeds) -> Result<Watched, Refusal> {
         let live = rollout_number(id).and_then(|number| self.live.get(&number));
         match live.filter(|live| live.outcome().is_none()) {
             Some(live) => {
-                let (now, millis) = (
-                    cutover_daemon::clock::now(),
-                    cutover_daemon::clock::unix_millis(),
-                );
-                live.watch.send_replace(self.view(live, now, millis));
-                Ok(Watched::Open(live.watch.subscribe()))
+                let watched = live.watch.subscribe();
+                deeds.touched.insert(live.number); // what it is now is shown once that is durable
+                Ok(Watched::Open(watched))
             }
             None => Ok(Watched::Over(Box::new(self.show_rollout(id)?))),
         }
