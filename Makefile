@@ -15,9 +15,10 @@ ROOT := $(filter 0,$(shell id -u))
 
 # Of `make sim`.
 SEEDS ?= 20000
-# Of `make schedules`: how many, and the first one.
+# Of `make schedules`: how many, the first one, and how many fleets play them side by side.
 SCHEDULES ?= 200
 SEED ?= 1
+FLEETS ?= 2
 # Cells of `make faults` that `make test` tries; others every day.
 SAMPLE := 12
 
@@ -81,14 +82,14 @@ faults: cargo ## Try every fault in every phase of a real swap, side by side; pr
 	@cargo build --workspace
 	@cargo run --quiet -p cutover-tests --bin faults -- $(FAULTS)
 
-hosts: cargo ## Try the packages on machines that boot systemd (root, 15 minutes); HOSTS="--only reboots" a part of it
+hosts: cargo ## Try the packages on machines that boot systemd (root, 15 minutes); HOSTS="--only reboots" a part of it, PREVIOUS=DIR with the release before
 	@tests/setup --hosts
 	@$(MAKE) deb
 	@cargo build --quiet -p cutover-tests --bin hosts
-	@$(TARGET)/debug/hosts $(TARGET)/deb/out $(HOSTS)
+	@$(TARGET)/debug/hosts $(TARGET)/deb/out $(if $(PREVIOUS),--previous $(PREVIOUS)) $(HOSTS)
 
 schedules: cargo ## Play SCHEDULES random schedules of faults on such machines (root, an hour); SEED=7 begins elsewhere
-	@$(MAKE) hosts HOSTS="--schedules $(SCHEDULES) --seed $(SEED)"
+	@$(MAKE) hosts HOSTS="--schedules $(SCHEDULES) --seed $(SEED) --fleets $(FLEETS)"
 
 mutants: cargo ## Remove each named guard of the machines in turn; some world must notice
 	cargo run --quiet -p cutover-world --features mutants --bin mutants

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_tests::bed::{Bed, Beside, Disk, Machine, Root, Said, Wish};
-use cutover_tests::load::{Load, Running};
+use cutover_tests::load::{Load, Running, Tally};
 use cutover_tests::{image, process, wait};
 use serde_json::Value;
 
@@ -39,6 +39,8 @@ pub(crate) struct Fleet {
     _docker: Disk,
     /// Where the packages are.
     pub(crate) debs: PathBuf,
+    /// And those of the previous release, where there are any.
+    pub(crate) previous: Option<PathBuf>,
     /// Versions released so far.
     versions: u32,
     /// What is said before a program whose clock is moved; empty: no clock is.
@@ -117,6 +119,7 @@ impl Fleet {
             state,
             _docker: docker,
             debs: debs.to_owned(),
+            previous: None,
             versions: 0,
             moved: String::new(),
         }
@@ -179,11 +182,16 @@ impl Fleet {
 
     /// Puts packages on a machine.
     pub(crate) fn bring(&self, machine: &Machine, names: &[&str]) {
-        machine.ok("rm -rf /srv/debs && mkdir -p /srv/debs");
+        self.bring_from(&self.debs, machine, names, "/srv/debs");
+    }
+
+    /// Puts packages from there into a folder of a machine that holds nothing else.
+    pub(crate) fn bring_from(&self, from: &Path, machine: &Machine, names: &[&str], to: &str) {
+        machine.ok(&format!("rm -rf {to} && mkdir -p {to}"));
         for name in names {
-            let deb = package(&self.debs, name);
+            let deb = package(from, name);
             let file = deb.file_name().expect("it has a name").to_string_lossy();
-            machine.copy(&deb, &format!("/srv/debs/{file}"));
+            machine.copy(&deb, &format!("{to}/{file}"));
         }
     }
 
@@ -347,9 +355,9 @@ impl Fleet {
         }
     }
 
-    /// Keeps what the machines say when something went wrong, and gives where.
-    pub(crate) fn last_words(&self) -> PathBuf {
-        let folder = process::target().join("hosts/last-words");
+    /// Keeps what the machines say when `what` went wrong, and gives where.
+    pub(crate) fn last_words(&self, what: &str) -> PathBuf {
+        let folder = process::target().join("hosts/last-words").join(what);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("the target folder is writable");
         for machine in self.machines() {
@@ -373,35 +381,30 @@ impl Watch {
     pub(crate) async fn end(self, struck: &[&str]) -> (Count, Count) {
         let (mut spared, mut hit) = (Count::default(), Count::default());
         let mut wrong = Vec::new();
-        let names: Vec<String> = self.0.iter().map(|(name, _)| name.clone()).collect();
-        for (name, (count, text)) in names.into_iter().zip(self.each().await) {
+        for (name, tally) in self.each().await {
+            let lost = tally.failed_in_all() + tally.unsent;
             let to = if struck.contains(&name.as_str()) {
                 &mut hit
             } else {
-                if count.lost > 0 {
-                    wrong.push(format!("{name}: {text}"));
+                if lost > 0 {
+                    let failures = tally.failures.iter().take(5);
+                    let first: Vec<String> = failures.map(ToString::to_string).collect();
+                    wrong.push(format!("{name}: {tally}\n{}", first.join("\n")));
                 }
                 &mut spared
             };
-            to.sent += count.sent;
-            to.lost += count.lost;
+            to.sent += tally.sent_in_all() + tally.unsent;
+            to.lost += lost;
         }
         assert!(wrong.is_empty(), "requests were lost\n{}", wrong.join("\n"));
         (spared, hit)
     }
 
-    /// Stops, and gives what each host's clients counted, with words for the first failures.
-    pub(crate) async fn each(self) -> Vec<(Count, String)> {
+    /// Stops, and gives what each host's clients saw.
+    pub(crate) async fn each(self) -> Vec<(String, Tally)> {
         let mut all = Vec::new();
-        for (_, load) in self.0 {
-            let tally = load.stop().await;
-            let count = Count {
-                sent: tally.sent_in_all() + tally.unsent,
-                lost: tally.failed_in_all() + tally.unsent,
-            };
-            let failures = tally.failures.iter().take(5);
-            let first: Vec<String> = failures.map(ToString::to_string).collect();
-            all.push((count, format!("{tally}\n{}", first.join("\n"))));
+        for (name, load) in self.0 {
+            all.push((name, load.stop().await));
         }
         all
     }

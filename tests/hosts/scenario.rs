@@ -12,7 +12,9 @@ use futures::FutureExt as _;
 
 use super::fleet::Fleet;
 use super::table::{Found, Row};
-use super::{certificates, clocks, first_try, identities, network, packages, releases, servers};
+use super::{
+    certificates, clocks, first_try, identities, network, packages, releases, servers, skew,
+};
 
 type Running<'a> = Pin<Box<dyn Future<Output = Found> + 'a>>;
 
@@ -45,12 +47,14 @@ pub(crate) fn all() -> Vec<Scenario> {
         "systemd looks at the units" CI packages::exposure;
         "the agents are upgraded during a release" CI packages::agent_is_upgraded;
         "the coordinator is upgraded during a release" LATER packages::coordinator_is_upgraded;
+        "agent and coordinator are of two releases" LATER skew::of_one_release;
         "a host reboots" CI servers::reboot;
         "a host loses its power during a swap" LATER servers::power_cut;
         "the coordinator's machine loses its power during a release" LATER servers::coordinator_power_cut;
         "Docker is upgraded" LATER servers::docker_upgrade;
         "nginx is upgraded" LATER servers::nginx_upgrade;
         "needrestart restarts agent, nginx and Docker during a swap" LATER servers::needrestart;
+        "unattended-upgrades replaces agent, nginx and Docker during a swap" LATER servers::unattended_upgrades;
         "dockerd crashes until systemd gives up" LATER servers::three_dockerd_crashes;
         "nginx's master is killed" LATER servers::nginx_killed;
         "the agent's disk is full when a candidate dies" LATER servers::disk_full;
@@ -75,7 +79,12 @@ pub(crate) fn all() -> Vec<Scenario> {
 }
 
 /// Runs them on one fleet; a scenario that goes wrong costs the fleet, and the next one gets another.
-pub(crate) async fn run(bed: &Arc<Bed>, debs: &Path, chosen: Vec<Scenario>) -> Vec<Row> {
+pub(crate) async fn run(
+    bed: &Arc<Bed>,
+    debs: &Path,
+    previous: Option<&Path>,
+    chosen: Vec<Scenario>,
+) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut fleet = None;
     for one in chosen {
@@ -84,6 +93,7 @@ pub(crate) async fn run(bed: &Arc<Bed>, debs: &Path, chosen: Vec<Scenario>) -> V
             None => {
                 let began = Instant::now();
                 let mut fleet = Fleet::boot(bed, debs).await;
+                fleet.previous = previous.map(Path::to_owned);
                 let (row, well) = tried(INSTALL, began, &mut fleet, |fleet| {
                     Box::pin(fleet.install())
                 })
@@ -119,7 +129,10 @@ async fn tried(
     let result = ran.catch_unwind().await.map_err(|panic| words(&*panic));
     let well = result.is_ok();
     if !well {
-        println!("  what they said last: {}", fleet.last_words().display());
+        println!(
+            "  what they said last: {}",
+            fleet.last_words(&name.replace(' ', "-")).display()
+        );
     }
     let row = Row {
         name,

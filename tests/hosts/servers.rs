@@ -137,6 +137,67 @@ pub(crate) async fn needrestart(fleet: &mut Fleet) -> Found {
     }
 }
 
+/// apt's night shift upgrades the agent, nginx and Docker, in the midst of a swap.
+pub(crate) async fn unattended_upgrades(fleet: &mut Fleet) -> Found {
+    let host = &fleet.hosts[1];
+    host.ok("DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-download --no-install-recommends unattended-upgrades </dev/null");
+    fleet.bring(host, &["cutover-agent"]);
+    host.ok(NEXT_NIGHT);
+    let versions = "dpkg-query -W -f '${Version}\n' cutover-agent nginx docker.io";
+    let watch = fleet.under_load();
+    let release = Release {
+        observe: 12,
+        ..Release::default()
+    };
+    let deploy = fleet.release_until(release, 1, "serving").await;
+    let host = &fleet.hosts[1];
+    let (agent, dockerd) = (host.ok("pidof cutover-agent"), host.ok(DOCKERD));
+    let serving = host.ok(SERVING);
+    let said = host.ok("APT_CONFIG=/srv/repo/apt.conf unattended-upgrade --verbose");
+    let upgraded = host.ok(versions);
+    assert!(
+        upgraded.lines().count() == 3 && upgraded.lines().all(|line| line.ends_with("+next")),
+        "{upgraded}\n{said}"
+    );
+    assert_ne!(host.ok("pidof cutover-agent"), agent);
+    assert_eq!(host.ok(SERVING), serving, "no container was touched");
+    let engine = if host.ok(DOCKERD) == dockerd {
+        "the engine waits for its next restart"
+    } else {
+        "the engine was restarted"
+    };
+    fleet.ends(deploy, &[0]).await;
+    let (spared, struck) = watch.end(&["h2"]).await;
+    Found {
+        outcome: format!("agent and nginx are replaced, {engine}; the swap goes on; committed"),
+        spared,
+        struck,
+    }
+}
+
+/// A repository with the next version of each, from the packages that the machine has, and apt told of it alone.
+const NEXT_NIGHT: &str = r#"set -e
+rm -rf /srv/repo && mkdir -p /srv/repo/lists/partial && cd /srv/repo
+cp /srv/debs/cutover-agent_*.deb /var/cache/apt/archives/nginx_*.deb /var/cache/apt/archives/docker.io_*.deb .
+for deb in *.deb; do
+  dpkg-deb -R "$deb" tree && rm "$deb"
+  sed -i 's/^Version: .*/&+next/' tree/DEBIAN/control
+  dpkg-deb -Znone -b tree "$deb" >/dev/null && rm -r tree
+  { dpkg-deb -f "$deb"; echo "Filename: ./$deb"; stat -c 'Size: %s' "$deb"
+    sha256sum "$deb" | sed 's/ .*//; s/^/SHA256: /'; echo; } >> Packages
+done
+{ echo "Origin: Next"; echo "Date: $(date -Ru)"; echo "SHA256:"
+  echo " $(sha256sum Packages | cut -d ' ' -f 1) $(stat -c %s Packages) Packages"; } > Release
+echo 'deb [trusted=yes] file:/srv/repo ./' > sources.list
+cat > apt.conf <<'CONF'
+Dir::Etc::sourcelist "/srv/repo/sources.list";
+Dir::Etc::sourceparts "-";
+Dir::State::lists "/srv/repo/lists";
+Unattended-Upgrade::Origins-Pattern { "origin=Next"; };
+CONF
+APT_CONFIG=/srv/repo/apt.conf apt-get update -qq
+"#;
+
 /// dockerd dies three times in a minute: systemd gives up on it.
 pub(crate) async fn three_dockerd_crashes(fleet: &mut Fleet) -> Found {
     let watch = fleet.under_load();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -16,6 +17,9 @@ const SERVES: &str = "docker.io iptables nginx libnginx-mod-stream";
 const TRIES: &str = "faketime ansible-core python3-apt";
 /// Beginning with `bare`, in a container of it: what makes a root bootable as a container, and quiet.
 const PREPARE: &str = include_str!("prepare");
+
+/// What a scenario installs when it comes to it.
+const NEEDED: &str = "needrestart unattended-upgrades";
 
 /// Of how they are made; another one makes them anew.
 const FORM: &str = "3";
@@ -40,6 +44,9 @@ impl Root {
 
 /// Makes sure that the bed's engine has an image of each.
 pub(super) fn make(bed: &Bed, cache: &Path) {
+    // Several beds may be made at once, with one cache.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     fs::create_dir_all(cache).expect("the target folder is writable");
     let files = [Root::Fresh, Root::Server].map(|root| (root, file(cache, root)));
     let fresh = &files[0].1;
@@ -73,7 +80,7 @@ pub(super) fn make(bed: &Bed, cache: &Path) {
 /// Where it is kept; by another name when anything that makes it has changed.
 fn file(cache: &Path, root: Root) -> PathBuf {
     let mut made_of = Sha256::new();
-    for part in [BOOT, SERVES, TRIES, PREPARE, FORM, &codename()] {
+    for part in [BOOT, SERVES, TRIES, NEEDED, PREPARE, FORM, &codename()] {
         made_of.update(part);
     }
     let name: String = made_of.finalize()[..6]
@@ -89,7 +96,7 @@ fn bootstrap(to: &Path) {
     let download = "chroot \"$1\" apt-get install -qq -y --download-only";
     let fetch = format!(
         // As somebody's `apt install` would, and the rest as little as it takes.
-        "{download} -o APT::Install-Recommends=true {SERVES} && {download} {TRIES} needrestart"
+        "{download} -o APT::Install-Recommends=true {SERVES} && {download} {TRIES} {NEEDED}"
     );
     let output = Command::new("mmdebstrap")
         .args([
