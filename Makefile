@@ -10,6 +10,7 @@ CARGO_LEAST := 1.95
 # Where the last `make test` is kept, so that skipped tests can be listed after it.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 TEST_LOG := $(TARGET)/make-test.log
+HOSTS_LOG := $(TARGET)/make-hosts.log
 # Docker engines and nginx need root; without it those tests skip themselves, by name.
 ROOT := $(filter 0,$(shell id -u))
 
@@ -46,13 +47,11 @@ setup: ## Install what the tests need beyond cargo: a Docker engine, nginx (root
 test: cargo ## Run every test but those on whole hosts; say at the end which were skipped, and why
 	@$(if $(ROOT),tests/setup,tests/setup --check || true)
 	@mkdir -p $(TARGET)
-	@# The programs, which end-to-end tests start, then the tests.
-	cargo build --workspace
-	cargo test --workspace --no-run
-	@$(MAKE) sim
-	$(if $(ROOT),cargo run --quiet -p cutover-tests --bin with-engine --,) \
-	  cargo test --workspace --no-fail-fast 2>&1 | tee $(TEST_LOG)
-	cargo run --quiet -p cutover-tests --bin faults -- --sample $(SAMPLE) 2>&1 | tee -a $(TEST_LOG)
+	@# Programs and tests in one build; they are started by their files, as cargo would build some of them anew.
+	cargo build --workspace --all-targets
+	$(TARGET)/debug/sim --seeds $(SEEDS)
+	cargo test --workspace --no-fail-fast 2>&1 | tee $(TEST_LOG)
+	$(TARGET)/debug/faults --sample $(SAMPLE) 2>&1 | tee -a $(TEST_LOG)
 	@if grep -a '^SKIPPED' $(TEST_LOG); then echo "These tests were skipped."; else echo "No test was skipped."; fi
 
 fmt: cargo ## Format all code
@@ -86,7 +85,7 @@ hosts: cargo ## Try the packages on machines that boot systemd (root, 15 minutes
 	@tests/setup --hosts
 	@$(MAKE) deb
 	@cargo build --quiet -p cutover-tests --bin hosts
-	@$(TARGET)/debug/hosts $(TARGET)/deb/out $(if $(PREVIOUS),--previous $(PREVIOUS)) $(HOSTS)
+	@$(TARGET)/debug/hosts $(TARGET)/deb/out $(if $(PREVIOUS),--previous $(PREVIOUS)) $(HOSTS) 2>&1 | tee $(HOSTS_LOG)
 
 schedules: cargo ## Play SCHEDULES random schedules of faults on such machines (root, an hour); SEED=7 begins elsewhere
 	@$(MAKE) hosts HOSTS="--schedules $(SCHEDULES) --seed $(SEED) --fleets $(FLEETS)"

@@ -27,7 +27,7 @@ fn p5_fifty_times_killed_nothing_acknowledged_is_lost() {
         if run % 5 == 4 {
             linger(Duration::from_millis(run));
         } else {
-            writer.wait_ready();
+            writer.wait_acked();
             linger(Duration::from_millis(20 + run * 37 % 280));
         }
         let acked = writer.kill();

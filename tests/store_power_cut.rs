@@ -135,7 +135,7 @@ fn one_cut(number: u64, sessions_before: u64, words: &[&str]) -> Option<Outcome>
         disk.swap();
     }
     let writer = Writer::start(&disk.state(), "cut", words);
-    writer.wait_ready();
+    writer.wait_acked();
     linger(Duration::from_millis(150 + number * 211 % 1500));
     disk.cut();
     acked.extend(writer.kill());

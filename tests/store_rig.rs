@@ -20,6 +20,7 @@ pub(crate) struct Writer {
     child: Child,
     listener: JoinHandle<Vec<String>>,
     ready: mpsc::Receiver<()>,
+    acked: mpsc::Receiver<()>,
 }
 
 impl Writer {
@@ -33,12 +34,16 @@ impl Writer {
             .expect("starts");
         let out = child.stdout.take().expect("is piped");
         let (tell, ready) = mpsc::channel();
+        let (tell_acked, told_acked) = mpsc::channel();
         let listener = std::thread::spawn(move || {
             let mut acked = Vec::new();
             for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
                 match line.strip_prefix("acked ") {
-                    Some(key) => acked.push(key.to_owned()),
+                    Some(key) => {
+                        acked.push(key.to_owned());
+                        let _ = tell_acked.send(());
+                    }
                     None => drop(tell.send(())),
                 }
             }
@@ -48,6 +53,7 @@ impl Writer {
             child,
             listener,
             ready,
+            acked: told_acked,
         }
     }
 
@@ -56,6 +62,13 @@ impl Writer {
         self.ready
             .recv_timeout(PATIENCE)
             .expect("the writer opens its store");
+    }
+
+    /// Waits until something was acknowledged.
+    pub(crate) fn wait_acked(&self) {
+        self.acked
+            .recv_timeout(PATIENCE)
+            .expect("the writer writes");
     }
 
     /// Whether the store is open, or the writer gone.

@@ -126,11 +126,7 @@ async fn health_memory_and_networks_are_told_too() {
     };
     let spec = ContainerSpec {
         resolved_image: image.clone(),
-        command: Some(words(&[
-            "sh",
-            "-c",
-            "sleep 1; echo > /tmp/well; exec sleep 600",
-        ])),
+        command: Some(words(&["sh", "-c", "exec sleep 600"])),
         tmpfs: words(&["/tmp"]),
         healthcheck: Some(healthcheck),
         init: true,
@@ -149,6 +145,8 @@ async fn health_memory_and_networks_are_told_too() {
             "{changed:?}"
         );
         assert_eq!(world.docker.health(&name).await.unwrap(), wanted);
+        let mend = words(&["sh", "-c", "echo > /tmp/well"]);
+        world.docker.exec(&name, &mend, SOON).await.unwrap();
     }
     world.docker.stop(&name, Duration::ZERO).await.unwrap();
 
@@ -500,6 +498,6 @@ async fn a_handle_may_be_made_before_its_engine_is_there() {
         return;
     }
     std::fs::remove_file(&socket).unwrap();
-    std::os::unix::fs::symlink(Engine::shared().await.socket(), &socket).unwrap();
+    std::os::unix::fs::symlink(Engine::private().await.socket(), &socket).unwrap();
     docker.ping().await.unwrap();
 }

@@ -156,7 +156,7 @@ async fn a_healthcheck_is_run_as_the_engine_would() {
         address: world.address(10),
         container: &name,
     };
-    let asked = sample(&world.docker, &Check::Docker, replica, SECOND).await;
+    let asked = sample(&world.docker, &Check::Docker, replica, SOON).await;
     assert!(
         !asked.healthy && asked.evidence.ends_with("exit 1: not yet"),
         "{asked:?}"
@@ -176,7 +176,7 @@ async fn a_healthcheck_is_run_as_the_engine_would() {
     let good = Check::Exec {
         command: words(&["sh", "-c", "true"]),
     };
-    let asked = sample(&world.docker, &good, replica, SECOND).await;
+    let asked = sample(&world.docker, &good, replica, SOON).await;
     assert!(asked.healthy, "{asked:?}");
     eprintln!("exec probe: {:.1?}", asked.took);
     world.docker.stop(&name, Duration::ZERO).await.unwrap();
@@ -260,7 +260,7 @@ async fn an_idle_hosts_probes_cost_nothing_to_speak_of() {
         status: None,
         contains: None,
     };
-    let cpu = || nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap();
+    let cpu = || nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
     let (before, began) = (Duration::from(cpu()), Instant::now());
     const SAMPLES: u32 = 500;
     for _ in 0..SAMPLES {
@@ -271,6 +271,6 @@ async fn an_idle_hosts_probes_cost_nothing_to_speak_of() {
         "one HTTP sample: {each:.1?} of CPU (server included), {:.1?} in all",
         began.elapsed() / SAMPLES
     );
-    // Twenty in ten seconds at 0.1 % of a core leave 500 µs for each; this is a debug build beside other tests.
+    // Twenty in ten seconds at 0.1 % of a core leave 500 µs for each; this is a debug build, and its server runs on the same thread.
     assert!(each < Duration::from_millis(2), "{each:?}");
 }

@@ -54,7 +54,7 @@ impl Drop for World {
 impl World {
     /// Each test has a host of its own on an engine that all tests of this process share.
     pub(crate) async fn new(host: &str) -> Self {
-        Self::on(Engine::shared().await, host).await
+        Self::on(Engine::private().await, host).await
     }
 
     pub(crate) async fn on(engine: Arc<Engine>, host: &str) -> Self {

@@ -173,7 +173,7 @@ async fn detached_says_how_to_watch_and_does_not_wait() {
 #[tokio::test]
 async fn the_time_over_is_exit_code_6_and_the_rollout_goes_on() {
     let peer = Peer::start(watched(vec![begun("r-1").into(), Step::Wait])).await;
-    let ran = peer.run(&["deploy", "--timeout", "300ms"]).await;
+    let ran = peer.run(&["deploy", "--timeout", "3s"]).await;
     assert_eq!(ran.code, 6, "{ran:?}");
     assert!(ran.out.contains("r-1 goes on without us"), "{ran:?}");
     assert!(ran.err.contains("cutover rollout watch r-1"), "{ran:?}");

@@ -34,7 +34,7 @@ async fn a_hosts_doctor_finds_what_is_wrong_and_says_what_mends_it() {
     if !root_or_skip("a_hosts_doctor_finds_what_is_wrong_and_says_what_mends_it") {
         return;
     }
-    let mut fleet = Fleet::start(1).await;
+    let mut fleet = Fleet::start_light(1).await;
     let well = fleet.hosts[0].agent_says(&["doctor", "-o", "json"]);
     println!("{}", String::from_utf8_lossy(&well.stdout));
     assert_eq!(well.status.code(), Some(0));
@@ -93,7 +93,7 @@ async fn a_coordinators_doctor_looks_at_a_store_in_use_at_rest_and_damaged() {
     if !root_or_skip("a_coordinators_doctor_looks_at_a_store_in_use_at_rest_and_damaged") {
         return;
     }
-    let mut fleet = Fleet::start(0).await;
+    let mut fleet = Fleet::start_light(0).await;
     let home = fleet.path().join("coordinator");
     let ask = || {
         Command::new(built("cutover-coordinator"))

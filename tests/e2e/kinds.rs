@@ -74,7 +74,7 @@ async fn p2_a_worker_stops_before_its_successor_starts_and_starts_again_when_tha
     ) {
         return;
     }
-    let fleet = Fleet::start(2).await;
+    let fleet = Fleet::start_light(2).await;
     let (one, two) = (
         image::web(&fleet.engine, "1").await,
         image::web(&fleet.engine, "2").await,
@@ -102,7 +102,7 @@ async fn p2_recreate_never_runs_two_at_once_and_a_bad_release_brings_the_old_one
     {
         return;
     }
-    let fleet = Fleet::start(2).await;
+    let fleet = Fleet::start_light(2).await;
     let images = [
         image::web(&fleet.engine, "1").await,
         image::web(&fleet.engine, "2").await,

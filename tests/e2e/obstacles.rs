@@ -58,7 +58,7 @@ async fn p12_a_port_that_a_stranger_holds_on_one_host_ends_with_3_and_says_which
     {
         return;
     }
-    let fleet = Fleet::start(2).await;
+    let fleet = Fleet::start_light(2).await;
     let one = image::web(&fleet.engine, "1").await;
     let file = fleet.compose("compose.yaml", &web(&one, SHORT, ""));
     let door = fleet.hosts[1].door();
@@ -90,7 +90,7 @@ async fn p12_a_candidate_that_finds_its_own_port_taken_ends_with_3_and_the_end_o
     ) {
         return;
     }
-    let fleet = Fleet::start(1).await;
+    let fleet = Fleet::start_light(1).await;
     let (one, taken) = (
         image::web(&fleet.engine, "1").await,
         image::web(&fleet.engine, "port-taken").await,
@@ -119,7 +119,7 @@ async fn what_an_admin_has_to_add_or_take_away_is_in_the_deploys_own_words_and_i
     ) {
         return;
     }
-    let fleet = Fleet::start(1).await;
+    let fleet = Fleet::start_light(1).await;
     let one = image::web(&fleet.engine, "1").await;
     let host = &fleet.hosts[0];
     let doctor = || {

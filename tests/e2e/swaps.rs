@@ -177,7 +177,7 @@ async fn the_same_revision_again_is_already_there_and_ends_with_0() {
     if !root_or_skip("the_same_revision_again_is_already_there_and_ends_with_0") {
         return;
     }
-    let fleet = Fleet::start(1).await;
+    let fleet = Fleet::start_light(1).await;
     let image = image::web(&fleet.engine, "1").await;
     let file = fleet.compose("compose.yaml", &web(&image, SHORT, ""));
     fleet.ok(&["deploy", "-f", &file]);

@@ -39,6 +39,9 @@ impl Stand {
             state_size: Some(STATE),
             ..Wishes::default()
         };
+        // Five at once would keep the machine so busy that leases end.
+        static MAKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let _alone = MAKING.lock().await;
         let fleet = Fleet::start_at(1, Loopback::claim(), wishes).await;
         let image = image::web(&fleet.engine, "1").await;
         std::fs::create_dir_all(&fleet.hosts[0].trial).expect("the scratch folder is writable");

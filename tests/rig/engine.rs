@@ -41,12 +41,6 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Engine {
     socket: PathBuf,
-    ours: Option<Ours>,
-}
-
-/// What there is of an engine that we started.
-#[derive(Debug)]
-struct Ours {
     // In the order of their end.
     dockerd: Mutex<Daemon>,
     _containerd: Daemon,
@@ -64,18 +58,6 @@ impl Engine {
             .get_or_init(async || Arc::new(Self::start_with(Options::default()).await))
             .await
             .clone()
-    }
-
-    /// The engine that `CUTOVER_TEST_DOCKER_HOST` (`unix:///path`) names, else the private one. It may have other
-    /// users: count only containers that are yours.
-    pub async fn shared() -> Arc<Self> {
-        match std::env::var("CUTOVER_TEST_DOCKER_HOST") {
-            Ok(host) if !host.is_empty() => {
-                let socket = PathBuf::from(host.trim_start_matches("unix://"));
-                Arc::new(Self { socket, ours: None })
-            }
-            Ok(_) | Err(_) => Self::private().await,
-        }
     }
 
     /// An engine for one test alone.
@@ -143,13 +125,11 @@ impl Engine {
         let dockerd = Mutex::new(dockerd.start());
         let engine = Self {
             socket,
-            ours: Some(Ours {
-                dockerd,
-                _containerd: containerd,
-                _cleanup: cleanup,
-                scratch,
-                net,
-            }),
+            dockerd,
+            _containerd: containerd,
+            _cleanup: cleanup,
+            scratch,
+            net,
         };
         engine.wait_until_it_answers().await;
         engine
@@ -170,7 +150,7 @@ impl Engine {
     /// What all its addresses begin with, as in `10.107.`.
     #[must_use]
     pub fn prefix(&self) -> String {
-        format!("10.{}.", self.ours().net.number)
+        format!("10.{}.", self.net.number)
     }
 
     /// A client of it.
@@ -187,12 +167,10 @@ impl Engine {
     /// none that the engine itself chooses.
     #[must_use]
     pub fn free_subnet(&self) -> Subnet {
-        // Of an engine that is not ours we know no range; 10.99 is outside of those that ours use.
-        let second = self.ours.as_ref().map_or(99, |ours| ours.net.number);
+        let second = self.net.number;
         let routes = routes();
         Subnet {
             second,
-            // What an engine that isn't ours has left behind, nobody else removes.
             third: Claim::of("docker-subnet", 1..=127, |third| {
                 let subnet = Ipv4Addr::new(10, second, third, 0);
                 !routes.iter().any(|route| route.meets(subnet, 0xffff_ff00))
@@ -208,40 +186,45 @@ impl Engine {
 
     /// SIGTERM to dockerd, as `systemctl stop docker` does it.
     pub async fn stop(&self) {
-        let mut dockerd = self.ours().dockerd.lock().await;
+        let mut dockerd = self.dockerd.lock().await;
         dockerd.terminate(STOPPING).await;
     }
 
     /// kill -9 of dockerd alone; containerd and the containers live on.
     pub async fn kill(&self) {
-        self.ours().dockerd.lock().await.kill().await;
+        self.dockerd.lock().await.kill().await;
     }
 
     /// Starts dockerd after [`Engine::stop`] or [`Engine::kill`], and waits until it answers.
     pub async fn start(&self) {
         // A pid file from before a kill may name a process that lives by now.
-        let _ = fs::remove_file(self.ours().scratch.join("docker.pid"));
-        self.ours().dockerd.lock().await.start_again();
+        let _ = fs::remove_file(self.scratch.join("docker.pid"));
+        self.dockerd.lock().await.start_again();
         self.wait_until_it_answers().await;
     }
 
-    /// SIGSTOP: it accepts connections and answers nothing.
+    /// SIGSTOP: it accepts connections and answers nothing. Over when every thread of it has stopped.
     pub async fn freeze(&self) {
-        self.ours().dockerd.lock().await.signal(Signal::SIGSTOP);
+        let dockerd = self.dockerd.lock().await;
+        dockerd.signal(Signal::SIGSTOP);
+        wait::until(STOPPING, "all threads to stop", async || {
+            dockerd.stands_still()
+        })
+        .await;
     }
 
     /// SIGCONT.
     pub async fn thaw(&self) {
-        self.ours().dockerd.lock().await.signal(Signal::SIGCONT);
+        self.dockerd.lock().await.signal(Signal::SIGCONT);
     }
 
     /// What dockerd has printed.
     pub async fn log(&self) -> String {
-        self.ours().dockerd.lock().await.whole_log()
+        self.dockerd.lock().await.whole_log()
     }
 
     async fn wait_until_it_answers(&self) {
-        let mut dockerd = self.ours().dockerd.lock().await;
+        let mut dockerd = self.dockerd.lock().await;
         let answered = wait::try_until(STARTING, "dockerd to answer", async || {
             if let Some(status) = dockerd.ended() {
                 panic!("dockerd ended ({status})\n{}", dockerd.tail());
@@ -252,12 +235,6 @@ impl Engine {
         if let Err(timed_out) = answered {
             panic!("{timed_out}\n{}", dockerd.tail());
         }
-    }
-
-    fn ours(&self) -> &Ours {
-        self.ours.as_ref().expect(
-            "the shared engine is not ours to stop: use Engine::private or Engine::start_with",
-        )
     }
 }
 

@@ -15,7 +15,7 @@ use crate::proxy::Nginx;
 use crate::reaper::{self, Cleanup};
 use crate::scratch::{Loopback, Scratch};
 use crate::wait;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 /// Where every host's nginx listens for the services of a test.
@@ -23,7 +23,9 @@ pub const PORT: u16 = 8080;
 /// For a daemon to be up, and a host to be connected.
 const STARTING: Duration = Duration::from_secs(30);
 
-static TURN: OnceLock<Arc<Mutex<()>>> = OnceLock::new();
+/// Fleets at the same time in a test process, of those that say they may be: two. The others want the machine alone.
+static TURN: OnceLock<Arc<Semaphore>> = OnceLock::new();
+const ALONE: u32 = 2;
 
 /// One coordinator and its hosts.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ pub struct Fleet {
     scratch: Scratch,
     _loopback: Loopback,
     /// One fleet at a time in a test process, unless it was wished otherwise.
-    _turn: Option<OwnedMutexGuard<()>>,
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 /// How a fleet differs from the usual.
@@ -47,6 +49,8 @@ pub struct Wishes<'a> {
     pub coordinator_extra: &'a str,
     /// It takes no turn: others may run beside it.
     pub beside_others: bool,
+    /// Nothing is timed and no request counted there: another such fleet may run beside it.
+    pub light: bool,
     /// Each agent's state lies on a file system of this size, as `mount -o size=` takes it.
     pub state_size: Option<&'a str>,
     /// Each agent reaches the engine through a proxy of its own.
@@ -108,6 +112,18 @@ impl Fleet {
         Self::start_with(count, "").await
     }
 
+    /// As [`Fleet::start`], where nothing is timed and no request counted.
+    ///
+    /// # Panics
+    /// When anything does not come up; with the end of its log.
+    pub async fn start_light(count: u8) -> Self {
+        let wishes = Wishes {
+            light: true,
+            ..Wishes::default()
+        };
+        Self::start_at(count, Loopback::claim(), wishes).await
+    }
+
     /// As [`Fleet::start`], with more lines for the coordinator's configuration.
     ///
     /// # Panics
@@ -128,6 +144,7 @@ impl Fleet {
     pub async fn start_behind_proxies(count: u8) -> Self {
         let wishes = Wishes {
             behind_proxies: true,
+            light: true,
             ..Wishes::default()
         };
         Self::start_at(count, Loopback::claim(), wishes).await
@@ -142,8 +159,10 @@ impl Fleet {
         let turn = if wishes.beside_others {
             None
         } else {
-            let turn = Arc::clone(TURN.get_or_init(Arc::default));
-            Some(turn.lock_owned().await)
+            let turn = TURN.get_or_init(|| Arc::new(Semaphore::new(ALONE as usize)));
+            let share = if wishes.light { 1 } else { ALONE };
+            let turn = Arc::clone(turn).acquire_many_owned(share).await;
+            Some(turn.expect("it is never closed"))
         };
         let scratch = Scratch::new("fleet");
         let coordinator =

@@ -158,6 +158,20 @@ impl Daemon {
         }
     }
 
+    /// Whether every thread of it has been stopped by a signal.
+    #[must_use]
+    pub fn stands_still(&self) -> bool {
+        let tasks = format!("/proc/{}/task", self.pid());
+        let stopped = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The name before it stands in brackets, and may hold anything.
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('T'))
+        };
+        fs::read_dir(tasks).is_ok_and(|tasks| tasks.filter_map(Result::ok).all(stopped))
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {

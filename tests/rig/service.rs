@@ -4,6 +4,7 @@ use std::env;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -48,6 +49,11 @@ pub async fn start(scratch: &Scratch, address: SocketAddr, environment: &[(&str,
 /// When it cannot be built.
 #[must_use]
 pub fn app_path() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(build_app).clone()
+}
+
+fn build_app() -> PathBuf {
     if let Some(built) = env::var_os("CUTOVER_TEST_APP") {
         return built.into();
     }

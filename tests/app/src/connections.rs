@@ -1,6 +1,7 @@
 //! All open connections, and the orderly stop: no new ones, idle ones closed, busy ones finish.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,11 +42,15 @@ impl Connections {
         serve: fn(&TcpStream, &Place, &Behaviour),
     ) {
         for stream in listener.incoming() {
-            // Those that came before the stop are in the queue ahead of the connection that wakes us.
+            // Those that came before the stop are served, too; then the queue is empty.
             if self.stopping() {
-                break;
+                let _ = listener.set_nonblocking(true);
             }
-            let Ok(stream) = stream else { continue };
+            let stream = match stream {
+                Ok(stream) => stream,
+                Err(problem) if problem.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => continue,
+            };
             let Ok(listed) = stream.try_clone() else {
                 continue;
             };

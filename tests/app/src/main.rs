@@ -24,9 +24,13 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::socket::Backlog;
 
 use behaviour::{Behaviour, Mode};
 use connections::Connections;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
 
 fn main() -> ExitCode {
     // Blocked before any thread exists, so that only the waiting thread below ever sees it. As process 1 of a
@@ -88,6 +92,8 @@ fn main() -> ExitCode {
         } else {
             routes::serve
         };
+        // More than std's 128: where a full queue drops a connection, it is the service that was slow, not what is tried.
+        let _ = Backlog::new(BACKLOG).map(|backlog| nix::sys::socket::listen(&listener, backlog));
         connections.accept_all(listener, &behaviour, serve);
     }
 
