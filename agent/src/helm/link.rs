@@ -28,6 +28,7 @@ impl Helm {
                     "connected to the coordinator"
                 );
                 self.connected = true;
+                self.tell_anew();
                 self.lease = Duration::from_secs(u64::from(welcome.lease_seconds.max(1)));
             }
             LinkEvent::Disconnected(reason) => {
@@ -90,7 +91,8 @@ impl Helm {
 
     fn answer_failed(&self, id: u64, why: &str) {
         let piece = v1::answer::Piece::Failed(why.to_owned());
-        self.say(from_agent::What::Answer(v1::Answer {
+        // One that finds no room is missed by who asked, who does not wait for ever.
+        let _ = self.say(from_agent::What::Answer(v1::Answer {
             request_id: id,
             piece: Some(piece),
         }));

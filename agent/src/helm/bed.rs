@@ -1,0 +1,193 @@
+//! A loop for tests of it: its real parts in a folder of their own, and the other ends of its channels.
+//!
+//! Its engine is a socket at which nobody answers; nginx does not run, and the service has no traffic. Tests tell the loop what woke it.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use cutover_core::{Generation, Moment, RevisionNumber, ServiceId, Slot};
+use cutover_proto::v1::{self, FromAgent};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::addresses::Addresses;
+use crate::docker::{Deadlines, Docker, Found, Identity, Settings, State};
+use crate::helm::{Arranger, Hands, Helm, Parts, Standing, Wake};
+use crate::journal::Journal;
+use crate::revisions::Revisions;
+use crate::signals::Signals;
+use crate::traffic::{Paths, Traffic};
+
+/// What the loop says and nobody takes, at most.
+pub(super) const OUTGOING: usize = 4;
+/// Wakes that nobody takes.
+const WAKES: usize = 64;
+
+/// A loop and what is around it.
+pub(super) struct Bed {
+    pub(super) helm: Helm,
+    pub(super) said: mpsc::Receiver<FromAgent>,
+    pub(super) hello: watch::Receiver<Standing>,
+    _wakes: mpsc::Receiver<Wake>,
+    _folder: TempDir,
+}
+
+/// The one service.
+pub(super) fn service() -> ServiceId {
+    "shop/web".parse().expect("a name")
+}
+
+impl Bed {
+    /// A loop that remembers nothing.
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let opened = Journal::open(&path("journal"), "boot").expect("a journal");
+        let addresses = Addresses::open(&path("addresses"), "10.213.0.0/20").expect("addresses");
+        let network = Arc::new(addresses.network("cutover"));
+        let docker = Docker::with(Settings {
+            socket: path("engine"),
+            host: "h1".parse().expect("a name"),
+            files: path("files"),
+            shared_engine: false,
+            deadlines: Deadlines::default(),
+        });
+        let (signals, _reader) = Signals::open(&path("signals")).expect("a socket");
+        let paths = Paths {
+            command: Vec::new(),
+            pid_file: path("pid"),
+            conf: path("conf"),
+            routes: path("routes"),
+            runtime: path("run"),
+            listen_address: None,
+            access_log: None,
+        };
+        let traffic = Traffic::new(paths, signals.clone()).expect("paths");
+        let (arranger, _arranging) = Arranger::new(traffic.clone(), signals.clone());
+        let (wakes, woken) = mpsc::channel(WAKES);
+        let (outgoing, said) = mpsc::channel(OUTGOING);
+        let (hello, hellos) = watch::channel(Standing::default());
+        let revisions = Revisions::new(path("revisions"));
+        for number in [7, 8] {
+            let revision = v1::Revision {
+                number,
+                spec: Some(spec()),
+                ..v1::Revision::default()
+            };
+            revisions.keep(&service(), &revision).expect("kept");
+        }
+        let helm = Helm::new(Parts {
+            journal: opened.journal,
+            berths: opened.berths,
+            start: opened.start,
+            rebooted: opened.rebooted,
+            hands: Hands {
+                docker,
+                traffic,
+                arranger,
+                network,
+                listen_address: Ipv4Addr::LOCALHOST,
+            },
+            revisions,
+            addresses,
+            signals,
+            include_only: Vec::new(),
+            wakes,
+            outgoing,
+            hello,
+            stop: CancellationToken::new(),
+        });
+        Self {
+            helm,
+            said,
+            hello: hellos,
+            _wakes: woken,
+            _folder: folder,
+        }
+    }
+
+    /// Something wakes the loop, which then looks after everything.
+    pub(super) fn wake(&mut self, now: Moment, wake: Wake) {
+        self.helm.wake(now, wake);
+        self.helm.tend(now);
+    }
+
+    /// The engine lists one replica of each of these revisions, in its slot, running or parked.
+    pub(super) fn list(&mut self, now: Moment, containers: &[(u64, Slot, bool)]) {
+        let found = containers.iter().map(|(number, slot, up)| {
+            let identity = Identity {
+                service: service(),
+                revision: revision(*number),
+                slot: *slot,
+                replica: 1,
+                generation: generation(*number),
+            };
+            Found {
+                name: identity.name(),
+                id: format!("{number:064x}"),
+                identity: Ok(identity),
+                state: if *up {
+                    State::Running(SystemTime::UNIX_EPOCH)
+                } else {
+                    State::Created(String::new())
+                },
+                address: None,
+                process: None,
+                image_id: String::new(),
+            }
+        });
+        let found = found.collect();
+        self.wake(now, Wake::Listed(Ok(found)));
+    }
+}
+
+pub(super) fn generation(number: u64) -> Generation {
+    Generation { epoch: 1, number }
+}
+
+fn revision(number: u64) -> RevisionNumber {
+    RevisionNumber::new(number).expect("a revision")
+}
+
+/// What both revisions are made of.
+pub(super) fn spec() -> v1::ServiceSpec {
+    let second = 1_000_000_000;
+    v1::ServiceSpec {
+        app: "shop".to_owned(),
+        service: "web".to_owned(),
+        container: Some(v1::ContainerSpec {
+            image: "registry.example/web:1".to_owned(),
+            resources: Some(v1::Resources::default()),
+            stop_grace: second,
+            ..v1::ContainerSpec::default()
+        }),
+        replicas: 1,
+        ready: Some(v1::Readiness {
+            check: Some(v1::Check {
+                check: Some(v1::check::Check::TcpPort(8080)),
+            }),
+            every: second,
+            timeout: second,
+            successes: 1,
+            failures: 1,
+            within: 10 * second,
+            settle: 0,
+        }),
+        restart: Some(v1::RestartPolicy {
+            condition: v1::RestartCondition::No.into(),
+            delay: second,
+            max_attempts: None,
+            window: second,
+        }),
+        policy: Some(v1::RolloutPolicy {
+            strategy: v1::Strategy::Rolling.into(),
+            wave: 1,
+            observe: second,
+            drain: second,
+            ..v1::RolloutPolicy::default()
+        }),
+        ..v1::ServiceSpec::default()
+    }
+}
