@@ -4,10 +4,13 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use cutover_core::spec::Order;
+use cutover_core::swap::{Kind, Side, SwapOrder, SwapPlan, Target};
 use cutover_core::{Generation, Moment, RevisionNumber, ServiceId, Slot};
 use cutover_proto::v1::{self, FromAgent};
+use prost::Message;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -143,11 +146,50 @@ impl Bed {
     }
 }
 
+/// The order to begin with a revision where nothing runs.
+pub(super) fn first(number: u64, lease_until: Moment) -> v1::Order {
+    let spec = spec().try_into().expect("a spec");
+    let plan = SwapPlan {
+        kind: Kind::First {
+            candidate: Side::of(revision(number), &spec),
+        },
+        rollout: "rollout-1".parse().expect("a name"),
+        ..plan()
+    };
+    let order = SwapOrder {
+        generation: plan.generation,
+        plan: Some(Box::new(plan)),
+        target: Target::Prepared,
+        lease_until,
+    };
+    v1::Order {
+        order: v1::SwapOrder::new(&service(), &order, Vec::new()).encode_to_vec(),
+    }
+}
+
+/// From 8 to 7, because somebody on the host asked for it.
+fn plan() -> SwapPlan {
+    let spec = spec().try_into().expect("a spec");
+    SwapPlan {
+        service: service(),
+        rollout: "by-hand-1".parse().expect("a name"),
+        generation: generation(9),
+        kind: Kind::Change {
+            incumbent: Side::of(revision(8), &spec),
+            candidate: Side::of(revision(7), &spec),
+        },
+        order: Order::StartFirst,
+        drain: Duration::ZERO,
+        observe: Duration::ZERO,
+        retain: 5,
+    }
+}
+
 pub(super) fn generation(number: u64) -> Generation {
     Generation { epoch: 1, number }
 }
 
-fn revision(number: u64) -> RevisionNumber {
+pub(super) fn revision(number: u64) -> RevisionNumber {
     RevisionNumber::new(number).expect("a revision")
 }
 

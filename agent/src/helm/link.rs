@@ -67,6 +67,11 @@ impl Helm {
             if order.plan.is_none() {
                 return Ok(());
             }
+            // What the journal lost may run here, and is taken over first. Orders are said again.
+            if !self.listed {
+                self.list();
+                return Ok(());
+            }
             self.posts
                 .insert(service.clone(), Post::new(Berth::new(service.clone())));
             // Nothing is done for a berth before its containers were read.
@@ -191,5 +196,49 @@ impl Helm {
                     .await,
             );
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::helm::Wake;
+    use crate::helm::bed::{Bed, first, revision, service};
+    use cutover_core::Slot;
+
+    #[tokio::test]
+    async fn p5_an_order_that_comes_before_the_first_look_does_not_hide_what_runs() {
+        let mut bed = Bed::new();
+        let now = Moment::from_millis(1000);
+        let order = first(7, now + Duration::from_secs(30));
+        let said = || {
+            Wake::Link(LinkEvent::Said(Box::new(to_agent::What::Order(
+                order.clone(),
+            ))))
+        };
+        bed.wake(now, said());
+        assert!(
+            !bed.helm.posts.contains_key(&service()),
+            "a berth that knows nothing of its containers"
+        );
+        bed.list(now, &[(7, Slot::Green, true)]);
+        bed.wake(now, said());
+        let post = &bed.helm.posts[&service()];
+        let current = post.berth.current().expect("it was taken over");
+        assert_eq!(
+            (current.side.revision, current.slot),
+            (revision(7), Slot::Green)
+        );
+        assert!(post.berth.open_plan().is_none(), "it runs already");
+        let refusal = post.berth.report(1, now).refusal.expect("a refusal");
+        assert_eq!(refusal.why, "@7 runs here, not nothing");
+
+        let mut new = Bed::new();
+        new.list(now, &[]);
+        new.wake(now, said());
+        assert!(
+            new.helm.posts[&service()].berth.open_plan().is_some(),
+            "on a host without it, it begins"
+        );
     }
 }
