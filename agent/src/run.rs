@@ -38,6 +38,8 @@ const HEARD: usize = 64;
 const SEEN_WITHIN: Duration = Duration::from_secs(10);
 /// What the loop said and the stream has not taken yet.
 const OUTGOING: usize = 256;
+/// Pieces of logs and other answers that the stream has not taken yet; who answers waits for room.
+const ANSWERS: usize = 16;
 
 /// Why the agent can't run.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +124,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
     let (wakes, woken) = mpsc::channel(WAKES);
     let (events, mut heard) = mpsc::channel(HEARD);
     let (outgoing, said) = mpsc::channel(OUTGOING);
+    let (answers, answered) = mpsc::channel(ANSWERS);
     let (hello, mut hellos) = watch::channel(Standing::default());
     let stop = CancellationToken::new();
 
@@ -161,6 +164,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         machine_id,
         events,
         outgoing: said,
+        answers: answered,
         stop: stop.clone(),
     };
     let facts = host::facts(&docker, &traffic).await;
@@ -218,6 +222,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         include_only: config.nginx.include_only.clone(),
         wakes,
         outgoing,
+        answers,
         hello,
         stop,
     });

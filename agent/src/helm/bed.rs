@@ -1,8 +1,10 @@
 //! A loop for tests of it: its real parts in a folder of their own, and the other ends of its channels.
 //!
-//! Its engine is a socket at which nobody answers; nginx does not run, and the service has no traffic. Tests tell the loop what woke it.
+//! Its engine is a socket at which nobody answers, unless a test listens there; nginx
+//! does not run, and the service has no traffic. Tests tell the loop what woke it.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -32,7 +34,10 @@ const WAKES: usize = 64;
 pub(super) struct Bed {
     pub(super) helm: Helm,
     pub(super) said: mpsc::Receiver<FromAgent>,
+    pub(super) answers: mpsc::Receiver<FromAgent>,
     pub(super) hello: watch::Receiver<Standing>,
+    /// Where the loop looks for its engine.
+    pub(super) engine: PathBuf,
     _wakes: mpsc::Receiver<Wake>,
     _folder: TempDir,
 }
@@ -71,6 +76,7 @@ impl Bed {
         let (arranger, _arranging) = Arranger::new(traffic.clone(), signals.clone());
         let (wakes, woken) = mpsc::channel(WAKES);
         let (outgoing, said) = mpsc::channel(OUTGOING);
+        let (answer, answers) = mpsc::channel(OUTGOING);
         let (hello, hellos) = watch::channel(Standing::default());
         let revisions = Revisions::new(path("revisions"));
         for number in [7, 8] {
@@ -99,13 +105,16 @@ impl Bed {
             include_only: Vec::new(),
             wakes,
             outgoing,
+            answers: answer,
             hello,
             stop: CancellationToken::new(),
         });
         Self {
             helm,
             said,
+            answers,
             hello: hellos,
+            engine: path("engine"),
             _wakes: woken,
             _folder: folder,
         }

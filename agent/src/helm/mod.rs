@@ -32,6 +32,7 @@ use cutover_daemon::{clock, service};
 use cutover_proto::v1::FromAgent;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
 use crate::addresses::Addresses;
@@ -63,6 +64,7 @@ pub(crate) struct Parts {
     pub(crate) include_only: Vec<String>,
     pub(crate) wakes: mpsc::Sender<Wake>,
     pub(crate) outgoing: mpsc::Sender<FromAgent>,
+    pub(crate) answers: mpsc::Sender<FromAgent>,
     pub(crate) hello: watch::Sender<Standing>,
     pub(crate) stop: CancellationToken,
 }
@@ -94,6 +96,8 @@ pub(crate) struct Helm {
     arranging: bool,
     arrange_after: Moment,
     counting: Option<Moment>,
+    /// Logs that are read for the coordinator, by its request; each ends when it is forgotten here.
+    reading: BTreeMap<u64, AbortOnDropHandle<()>>,
     trial: Trial,
 }
 
@@ -118,6 +122,7 @@ impl Helm {
             arranging: false,
             arrange_after: Moment::ZERO,
             counting: None,
+            reading: BTreeMap::new(),
             trial: Trial::from_environment(),
         }
     }
