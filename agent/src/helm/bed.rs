@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cutover_core::spec::Order;
-use cutover_core::swap::{Kind, Side, SwapOrder, SwapPlan, Target};
+use cutover_core::swap::{Berth, Ended, Kind, Side, SwapOrder, SwapPlan, Target};
 use cutover_core::{Generation, Moment, RevisionNumber, ServiceId, Slot};
 use cutover_proto::v1::{self, FromAgent};
 use prost::Message;
@@ -152,6 +152,24 @@ impl Bed {
         });
         let found = found.collect();
         self.wake(now, Wake::Listed(Ok(found)));
+    }
+
+    /// The last swap is one from 8 to 7 that somebody on the host asked for; whether there is such a berth.
+    pub(super) fn ended_by_hand(&mut self, at: Moment, reached: Target) -> bool {
+        let Some(post) = self.helm.posts.get_mut(&service()) else {
+            return false;
+        };
+        let Some(mut summary) = post.berth.summary() else {
+            return false;
+        };
+        summary.last = Some(Ended {
+            plan: plan(),
+            reached,
+            why: None,
+            at,
+        });
+        post.berth = Berth::resume(summary);
+        true
     }
 }
 
