@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cutover_daemon::{clock, service};
 use cutover_proto::v1::Hello;
@@ -21,7 +22,7 @@ use crate::addresses::{AddressError, Addresses};
 use crate::config::Config;
 use crate::docker::{Deadlines, Docker, Settings};
 use crate::enroll::{EnrollError, Membership};
-use crate::helm::{Arranger, Hands, Helm, Parts, Wake};
+use crate::helm::{Arranger, Hands, Helm, Parts, Standing, Wake};
 use crate::journal::{Journal, JournalError};
 use crate::revisions::Revisions;
 use crate::session;
@@ -33,8 +34,12 @@ use crate::{host, local};
 const WAKES: usize = 1024;
 /// What the coordinator said and the loop has not heard yet.
 const HEARD: usize = 64;
+/// Hello waits so long for the first look at the containers; an engine that is down is said with the host there.
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
 /// What the loop said and the stream has not taken yet.
 const OUTGOING: usize = 256;
+/// Pieces of logs and other answers that the stream has not taken yet; who answers waits for room.
+const ANSWERS: usize = 16;
 
 /// Why the agent can't run.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +124,8 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
     let (wakes, woken) = mpsc::channel(WAKES);
     let (events, mut heard) = mpsc::channel(HEARD);
     let (outgoing, said) = mpsc::channel(OUTGOING);
-    let (hello, hellos) = watch::channel(Vec::new());
+    let (answers, answered) = mpsc::channel(ANSWERS);
+    let (hello, mut hellos) = watch::channel(Standing::default());
     let stop = CancellationToken::new();
 
     let crew = Crew {
@@ -158,17 +164,23 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         machine_id,
         events,
         outgoing: said,
+        answers: answered,
         stop: stop.clone(),
     };
     let facts = host::facts(&docker, &traffic).await;
     let ended = stop.clone();
     crew.start("the link to the coordinator", async move {
+        // A host that lost its journal would say that nothing runs there, and be told to begin.
+        let known = hellos.wait_for(|standing| standing.seen);
+        if tokio::time::timeout(SEEN_WITHIN, known).await.is_err() {
+            warn!("the containers of this host could not be read yet; the coordinator is told what the journal knows");
+        }
         let hello = move || Hello {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             boot_id: boot_id.clone(),
             clock_nanos: clock::now().as_nanos(),
             facts: facts.clone(),
-            berths: hellos.borrow().clone(),
+            berths: hellos.borrow().berths.clone(),
             unix_millis: clock::unix_millis(),
             ..Hello::default()
         };
@@ -210,6 +222,7 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
         include_only: config.nginx.include_only.clone(),
         wakes,
         outgoing,
+        answers,
         hello,
         stop,
     });

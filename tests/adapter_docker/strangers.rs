@@ -4,6 +4,7 @@ use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use cutover_agent::docker::Class;
 use cutover_core::Slot;
+use cutover_core::spec::{Mount, MountSource};
 use cutover_tests::root_or_skip;
 
 use crate::world::{SECOND, World, chain, identity};
@@ -194,6 +195,44 @@ async fn a_name_taken_by_a_stranger_names_the_stranger() {
         "{}",
         chain(&error)
     );
+}
+
+#[tokio::test]
+async fn p5_a_replica_of_the_other_slot_bears_the_name_and_is_neither_stopped_nor_removed() {
+    if !root_or_skip(
+        "p5_a_replica_of_the_other_slot_bears_the_name_and_is_neither_stopped_nor_removed",
+    ) {
+        return;
+    }
+    let world = World::new("slots").await;
+    let serving = identity("shop/web", 7, Slot::Green);
+    let mut spec = world.spec();
+    spec.mounts.push(Mount {
+        source: MountSource::Content {
+            name: "motd".to_owned(),
+            content: b"kept".to_vec(),
+            mode: 0o444,
+        },
+        target: "/etc/motd".to_owned(),
+        read_only: true,
+    });
+    let name = world.run(&serving, &spec, 10).await;
+    // The candidate of a swap that could not be made: its name is taken.
+    let candidate = identity("shop/web", 7, Slot::Blue);
+    assert_eq!(world.docker.name_of(&candidate), name);
+    let error = world.create(&candidate, &spec, 11).await.unwrap_err();
+    assert_eq!(error.class(), Class::Conflict);
+    let stopped = world.docker.stop_replica(&candidate, SECOND).await;
+    assert_eq!(stopped.unwrap(), None);
+    assert_eq!(world.docker.remove_replica(&candidate).await.unwrap(), None);
+    let found = world.docker.look(&name).await.unwrap();
+    assert!(found.is_some_and(|found| found.state.is_up()), "it serves");
+    assert!(world.files().join(&name).exists(), "with its files");
+
+    let stopped = world.docker.stop_replica(&serving, SECOND).await;
+    assert!(stopped.unwrap().is_some_and(|state| !state.is_up()));
+    let removed = world.docker.remove_replica(&serving).await.unwrap();
+    assert!(removed.is_some() && !world.files().join(&name).exists());
 }
 
 #[tokio::test]

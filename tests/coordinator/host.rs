@@ -140,12 +140,14 @@ impl Host {
         }
         let (events, heard) = mpsc::channel(64);
         let (say, outgoing) = mpsc::channel(64);
+        let (_, answers) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let settings = Settings {
             membership: self.membership.clone(),
             machine_id: self.machine_id.clone(),
             events,
             outgoing,
+            answers,
             stop: stop.clone(),
         };
         let world = Arc::clone(&self.world);

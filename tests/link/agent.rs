@@ -20,6 +20,7 @@ impl Agent {
     pub fn start(membership: Membership) -> Self {
         let (sender, events) = mpsc::channel(64);
         let (outgoing, said) = mpsc::channel(64);
+        let (_, answers) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let machine_id = format!("machine-of-{}", membership.host());
         let settings = Settings {
@@ -27,6 +28,7 @@ impl Agent {
             machine_id,
             events: sender,
             outgoing: said,
+            answers,
             stop: stop.clone(),
         };
         let hello = || Hello {

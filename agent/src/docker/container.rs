@@ -96,10 +96,35 @@ impl Docker {
     /// # Errors
     /// It is somebody else's, or the engine is down or hangs.
     pub async fn stop(&self, name: &str, grace: Duration) -> Result<Option<State>, Error> {
+        self.park(name, None, grace).await
+    }
+
+    /// As [`Self::stop`], of this very replica: one of its name in the other slot is none.
+    ///
+    /// # Errors
+    /// As [`Self::stop`].
+    pub async fn stop_replica(
+        &self,
+        identity: &Identity,
+        grace: Duration,
+    ) -> Result<Option<State>, Error> {
+        let name = self.name_of(identity);
+        self.park(&name, Some(identity), grace).await
+    }
+
+    async fn park(
+        &self,
+        name: &str,
+        only: Option<&Identity>,
+        grace: Duration,
+    ) -> Result<Option<State>, Error> {
         let doing = format!("stopping container {name}");
         let Some(found) = self.owned(&doing, name).await? else {
             return Ok(None);
         };
+        if is_another(only, &found) {
+            return Ok(None);
+        }
         let id = found.id.clone().unwrap_or_default();
         let before = state(found.state.as_ref());
         if !before.is_up() {
@@ -163,11 +188,27 @@ impl Docker {
     /// # Errors
     /// [`Class::Conflict`]: it runs, or is somebody else's.
     pub async fn remove(&self, name: &str) -> Result<Option<Remains>, Error> {
+        self.discard(name, None).await
+    }
+
+    /// As [`Self::remove`], of this very replica: one of its name in the other slot is none, and keeps its files.
+    ///
+    /// # Errors
+    /// As [`Self::remove`].
+    pub async fn remove_replica(&self, identity: &Identity) -> Result<Option<Remains>, Error> {
+        let name = self.name_of(identity);
+        self.discard(&name, Some(identity)).await
+    }
+
+    async fn discard(&self, name: &str, only: Option<&Identity>) -> Result<Option<Remains>, Error> {
         let doing = format!("removing container {name}");
         let Some(found) = self.owned(&doing, name).await? else {
             self.forget_files(name).await?;
             return Ok(None);
         };
+        if is_another(only, &found) {
+            return Ok(None);
+        }
         let state = state(found.state.as_ref());
         if state.is_up() {
             return Err(Error::refused(
@@ -297,6 +338,24 @@ impl Docker {
         let answer = self.limited(self.limits().remove, gone).await;
         self.told(doing, answer)
     }
+}
+
+/// Names carry no slot: what a swap could not make because the name was taken may be what serves.
+fn is_another(only: Option<&Identity>, found: &ContainerInspectResponse) -> bool {
+    let Some(identity) = only else { return false };
+    let same = labels_of(found)
+        .and_then(|labels| Identity::read(labels).ok())
+        .is_some_and(|other| {
+            other.service == identity.service
+                && other.revision == identity.revision
+                && other.slot == identity.slot
+                && other.replica == identity.replica
+        });
+    if !same {
+        let (name, slot) = (engine_name(found), identity.slot);
+        tracing::warn!(name, %slot, "the container of that name belongs elsewhere; it is left alone");
+    }
+    !same
 }
 
 pub(super) fn whole_seconds(length: Duration) -> u64 {

@@ -224,7 +224,7 @@ impl Hands {
             .filter(which)
             .map(|identity| async move {
                 self.docker
-                    .stop(&self.docker.name_of(&identity), grace)
+                    .stop_replica(&identity, grace)
                     .await
                     .map_err(failure)
             });
@@ -235,7 +235,7 @@ impl Hands {
         self.stop(job, slot, revision).await?;
         for identity in identities(job, slot, revision) {
             self.docker
-                .remove(&self.docker.name_of(&identity))
+                .remove_replica(&identity)
                 .await
                 .map_err(failure)?;
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cutover_core::spec::Order;
-use cutover_core::swap::{Event, Kind, SwapOrder, SwapPlan, Target};
+use cutover_core::swap::{Event, Kind, SwapOrder, SwapPlan, SwapReport, Target};
 use cutover_core::{Moment, RevisionNumber, RolloutId, ServiceId};
 use cutover_daemon::logging::chain;
 use cutover_proto::v1;
@@ -16,6 +16,8 @@ use crate::helm::Helm;
 use crate::local::{self, Ask};
 use crate::revisions::Revisions;
 
+/// How rollouts are named that began here, without a coordinator.
+const BY_HAND: &str = "by-hand-";
 /// How long a swap that somebody on the host began may take without a coordinator.
 const BY_HAND_LEASE: Duration = Duration::from_secs(24 * 3600);
 
@@ -53,6 +55,10 @@ impl Helm {
             .posts
             .get_mut(service)
             .ok_or_else(|| format!("{service} is not on this host"))?;
+        let last = post.berth.report(self.parts.start, now).swap;
+        if let Some(why) = last.and_then(|swap| by_hand_already(service, &swap)) {
+            return Err(why);
+        }
         if post.berth.open_plan().is_some() {
             self.tell(now, service, Event::RevertAsked);
             self.tend(now);
@@ -76,7 +82,7 @@ impl Helm {
         let spec = post
             .spec(&self.parts.revisions, before.side.revision)
             .map_err(|error| chain(&error))?;
-        let name = format!("by-hand-{}", now.as_nanos() / 1_000_000);
+        let name = format!("{BY_HAND}{}", now.as_nanos() / 1_000_000);
         let rollout: RolloutId = name.parse().map_err(|error| chain(&error))?;
         let generation = post.berth.fence().next(post.berth.fence().epoch);
         let (from, to) = (current.side.revision, before.side.revision);
@@ -111,6 +117,26 @@ impl Helm {
     }
 }
 
+/// Why this swap is not taken back by hand: it is somebody's way back itself, and what they fled from would return.
+fn by_hand_already(service: &ServiceId, swap: &SwapReport) -> Option<String> {
+    if !swap.rollout.as_str().starts_with(BY_HAND) {
+        return None;
+    }
+    let (from, to) = (swap.incumbent?, swap.candidate?);
+    match (swap.phase, swap.reached) {
+        (Some(_), _) => Some(format!(
+            "{service} goes back from @{from} to @{to} already, because somebody on this host asked for it; \
+             to revert that would bring @{from} back. `cutover-agent status` shows how far it is"
+        )),
+        (None, Some(Target::Committed)) => Some(format!(
+            "{service} went back from @{from} to @{to} already, because somebody on this host asked for it; \
+             to revert that would bring @{from} back. For another revision use `cutover deploy` or `cutover rollback`"
+        )),
+        // It failed: what was fled from still runs, and the next try is as good as the first.
+        (None, Some(Target::Prepared | Target::Serving(_) | Target::Reverted) | None) => None,
+    }
+}
+
 /// Answers a question of the coordinator's; the sentence of a failure is read by an operator.
 pub(super) async fn answered(
     docker: &Docker,
@@ -139,5 +165,68 @@ pub(super) async fn answered(
                 .map_err(|error| chain(&error))?
                 .encode_to_vec())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::helm::bed::{Bed, service};
+    use cutover_core::Slot;
+
+    fn targets(bed: &Bed) -> Option<(Target, Option<String>)> {
+        let post = bed.helm.posts.get(&service())?;
+        let swap = post.berth.report(1, Moment::ZERO).swap?;
+        Some((post.berth.target()?, swap.why))
+    }
+
+    #[tokio::test]
+    async fn a_revert_by_hand_is_not_reverted_by_hand() {
+        let mut bed = Bed::new();
+        let now = Moment::from_millis(5000);
+        bed.list(now, &[(7, Slot::Blue, false), (8, Slot::Green, true)]);
+        let said = bed.helm.revert(now, &service()).expect("it goes back");
+        assert!(said.contains("from @8 to @7"), "{said}");
+        assert_eq!(targets(&bed), Some((Target::Committed, None)));
+
+        // Somebody presses it again while the first is on its way.
+        let said = bed
+            .helm
+            .revert(now, &service())
+            .expect_err("once is enough");
+        assert!(
+            said.contains("from @8 to @7 already") && said.contains("cutover-agent status"),
+            "{said}"
+        );
+        assert_eq!(
+            targets(&bed),
+            Some((Target::Committed, None)),
+            "the sick revision comes back"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_revert_by_hand_that_is_over_is_not_taken_back_by_the_next_one() {
+        let mut bed = Bed::new();
+        let now = Moment::from_millis(5000);
+        bed.list(now, &[(7, Slot::Blue, true), (8, Slot::Green, false)]);
+        let (went, failed) = (bed.ended_by_hand(now, Target::Committed), {
+            let mut other = Bed::new();
+            other.list(now, &[(7, Slot::Blue, false), (8, Slot::Green, true)]);
+            other.ended_by_hand(now, Target::Reverted);
+            other.helm.revert(now, &service())
+        });
+        assert!(went, "the swap is over");
+        let said = bed
+            .helm
+            .revert(now, &service())
+            .expect_err("once is enough");
+        assert!(
+            said.contains("went back from @8 to @7 already") && said.contains("cutover deploy"),
+            "{said}"
+        );
+        assert_eq!(targets(&bed), None, "a swap is open again");
+        // One that failed may be tried again.
+        assert!(failed.expect("it goes back").contains("from @8 to @7"));
     }
 }

@@ -10,6 +10,8 @@ mod act;
 mod adopt;
 mod arrange;
 mod asked;
+#[cfg(test)]
+mod bed;
 mod connections;
 mod link;
 mod out;
@@ -30,6 +32,7 @@ use cutover_daemon::{clock, service};
 use cutover_proto::v1::FromAgent;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
 use crate::addresses::Addresses;
@@ -61,8 +64,18 @@ pub(crate) struct Parts {
     pub(crate) include_only: Vec<String>,
     pub(crate) wakes: mpsc::Sender<Wake>,
     pub(crate) outgoing: mpsc::Sender<FromAgent>,
-    pub(crate) hello: watch::Sender<Vec<Vec<u8>>>,
+    pub(crate) answers: mpsc::Sender<FromAgent>,
+    pub(crate) hello: watch::Sender<Standing>,
     pub(crate) stop: CancellationToken,
+}
+
+/// What the next Hello says of this host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    /// Its containers were read since the start. Before, what the journal lost is missing here.
+    pub(crate) seen: bool,
+    /// Every berth's account.
+    pub(crate) berths: Vec<Vec<u8>>,
 }
 
 /// The loop.
@@ -73,6 +86,8 @@ pub(crate) struct Helm {
     engine_was_away: bool,
     listing: bool,
     list_again: bool,
+    /// The containers were read once since the start: what the journal did not know is known.
+    listed: bool,
     /// The coordinator is there, and how long its word counts.
     connected: bool,
     lease: Duration,
@@ -81,6 +96,8 @@ pub(crate) struct Helm {
     arranging: bool,
     arrange_after: Moment,
     counting: Option<Moment>,
+    /// Logs that are read for the coordinator, by its request; each ends when it is forgotten here.
+    reading: BTreeMap<u64, AbortOnDropHandle<()>>,
     trial: Trial,
 }
 
@@ -98,12 +115,14 @@ impl Helm {
             engine_was_away,
             listing: false,
             list_again: false,
+            listed: false,
             connected: false,
             lease: Duration::from_secs(30),
             arranged: None,
             arranging: false,
             arrange_after: Moment::ZERO,
             counting: None,
+            reading: BTreeMap::new(),
             trial: Trial::from_environment(),
         }
     }
@@ -322,6 +341,7 @@ impl Helm {
 
     fn listed(&mut self, now: Moment, found: Vec<docker::Found>) {
         self.listing = false;
+        self.listed = true;
         let restarted = std::mem::take(&mut self.engine_was_away);
         let mut by_service: BTreeMap<ServiceId, Vec<docker::Found>> = BTreeMap::new();
         for one in found {

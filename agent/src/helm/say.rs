@@ -7,8 +7,8 @@ use cutover_proto::v1::{self, FromAgent, from_agent};
 use prost::Message;
 
 use crate::docker::{Found, State};
-use crate::helm::Helm;
 use crate::helm::post::Post;
+use crate::helm::{Helm, Standing};
 use crate::signals::{Counts, Tally};
 
 impl Helm {
@@ -17,7 +17,7 @@ impl Helm {
         let start = self.parts.start;
         let mut changed = false;
         let mut reports = Vec::new();
-        for post in self.posts.values_mut() {
+        for (service, post) in &mut self.posts {
             let (report, renews) = if post.can_tell() {
                 let report = account(post, start, now);
                 post.kept = Some(report.clone());
@@ -34,10 +34,10 @@ impl Helm {
             if due {
                 changed |= post.told.as_ref().is_none_or(|(told, _)| *told != timeless);
                 post.told = Some((timeless, now));
-                reports.push(report);
+                reports.push((service.clone(), report));
             }
         }
-        if changed {
+        if changed || self.listed != self.parts.hello.borrow().seen {
             // A service whose facts can't be kept is told as it was kept: left out, it would be gone.
             let all = self.posts.values_mut().filter_map(|post| {
                 let whole = post.unsaved.is_empty().then(|| account(post, start, now));
@@ -46,18 +46,24 @@ impl Helm {
                     .or_else(|| post.kept.clone());
                 Some(report?.encode_to_vec())
             });
-            let all = all.collect();
-            self.parts.hello.send_replace(all);
+            let standing = Standing {
+                seen: self.listed,
+                berths: all.collect(),
+            };
+            self.parts.hello.send_replace(standing);
         }
         if !self.connected {
             return;
         }
-        for report in reports {
+        for (service, report) in reports {
             let report = v1::Report {
                 report: report.encode_to_vec(),
                 clock_nanos: now.as_nanos(),
             };
-            self.say(from_agent::What::Report(report));
+            let said = self.say(from_agent::What::Report(report));
+            if let (false, Some(post)) = (said, self.posts.get_mut(&service)) {
+                post.told = None;
+            }
         }
     }
 
@@ -70,11 +76,20 @@ impl Helm {
             .map(|(_, at)| *at + renewal(self.lease))
     }
 
-    /// Sends something; what finds no room is dropped, and a new Hello will say where everything stands.
-    pub(super) fn say(&self, what: from_agent::What) {
-        if let Err(error) = self.parts.outgoing.try_send(FromAgent { what: Some(what) }) {
-            tracing::warn!(%error, "the coordinator does not read fast enough; a report was dropped");
+    /// Nothing counts as told any more: what changed between Hello and Welcome is in neither.
+    pub(super) fn tell_anew(&mut self) {
+        for post in self.posts.values_mut() {
+            post.told = None;
         }
+    }
+
+    /// Sends something. `false`: it found no room and was dropped; a report is made again at the next wake.
+    pub(super) fn say(&self, what: from_agent::What) -> bool {
+        let said = self.parts.outgoing.try_send(FromAgent { what: Some(what) });
+        if let Err(error) = &said {
+            tracing::warn!(%error, "the coordinator does not read fast enough; something was dropped");
+        }
+        said.is_ok()
     }
 
     /// Takes in what nginx counted.
@@ -226,4 +241,99 @@ fn traffic(post: &Post) -> Option<v1::TrafficReport> {
         }
     }
     Some(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::helm::Wake;
+    use crate::helm::bed::{Bed, OUTGOING};
+    use crate::session::LinkEvent;
+    use cutover_core::Generation;
+    use cutover_core::swap::Event;
+
+    const PARKED_AND_RUNNING: [(u64, Slot, bool); 2] =
+        [(7, Slot::Blue, false), (8, Slot::Green, true)];
+
+    fn welcome() -> Wake {
+        Wake::Link(LinkEvent::Connected(v1::Welcome {
+            lease_seconds: 30,
+            ..v1::Welcome::default()
+        }))
+    }
+
+    /// The reports that the coordinator has got since it was asked last.
+    fn reports(bed: &mut Bed) -> Vec<v1::BerthReport> {
+        let all = std::iter::from_fn(|| bed.said.try_recv().ok());
+        let all = all.filter_map(|said| match said.what {
+            Some(from_agent::What::Report(report)) => {
+                Some(v1::BerthReport::decode(report.report.as_slice()).expect("a report"))
+            }
+            Some(
+                from_agent::What::Hello(_)
+                | from_agent::What::Facts(_)
+                | from_agent::What::Answer(_)
+                | from_agent::What::Bye(_)
+                | from_agent::What::Renewed(_),
+            )
+            | None => None,
+        });
+        all.collect()
+    }
+
+    #[tokio::test]
+    async fn what_changes_between_hello_and_welcome_is_reported() {
+        let mut bed = Bed::new();
+        let now = Moment::from_millis(1000);
+        bed.list(now, &PARKED_AND_RUNNING);
+        assert_eq!(bed.hello.borrow().berths.len(), 1);
+        // The session took its Hello: this is in no Hello, and nobody is connected yet.
+        let service = crate::helm::bed::service();
+        bed.helm.tell(now, &service, Event::HoldAsked(true));
+        bed.helm.tend(now);
+        assert!(reports(&mut bed).is_empty(), "there is no session");
+        bed.wake(now, welcome());
+        let held: Vec<bool> = reports(&mut bed).iter().map(|said| said.hold).collect();
+        assert_eq!(held, [true], "nobody is ever told");
+        bed.helm.tend(now);
+        assert!(reports(&mut bed).is_empty(), "once is enough");
+    }
+
+    #[tokio::test]
+    async fn a_report_that_found_no_room_is_made_again() {
+        let mut bed = Bed::new();
+        let now = Moment::from_millis(1000);
+        bed.list(now, &PARKED_AND_RUNNING);
+        let noise = || from_agent::What::Facts(v1::Facts::default());
+        for _ in 0..OUTGOING {
+            assert!(bed.helm.say(noise()));
+        }
+        assert!(!bed.helm.say(noise()), "there is no room");
+        bed.wake(now, welcome());
+        assert!(reports(&mut bed).is_empty(), "nothing but noise found room");
+        bed.helm.tend(now);
+        assert_eq!(reports(&mut bed).len(), 1, "it counts as told");
+    }
+
+    #[tokio::test]
+    async fn a_host_that_remembers_nothing_says_hello_once_it_has_seen_its_containers() {
+        let mut bed = Bed::new();
+        let now = Moment::from_millis(1000);
+        bed.helm.tend(now);
+        assert!(!bed.hello.borrow().seen, "it would say that nothing runs");
+        bed.wake(now, Wake::Listed(Err("the engine is away".to_owned())));
+        assert!(!bed.hello.borrow().seen, "it has seen nothing");
+        bed.list(now, &PARKED_AND_RUNNING);
+        let standing = bed.hello.borrow().clone();
+        assert!(standing.seen, "it can be said");
+        let berth = v1::BerthReport::decode(standing.berths[0].as_slice()).expect("a report");
+        assert_eq!((berth.current, berth.parked), (8, vec![7]));
+        let fence: Option<Generation> = berth.fence.map(|fence| fence.into());
+        assert_eq!(fence, Some(crate::helm::bed::generation(8)));
+
+        let mut new = Bed::new();
+        new.list(now, &[]);
+        let standing = new.hello.borrow().clone();
+        assert!(standing.seen && standing.berths.is_empty(), "a new host");
+    }
 }

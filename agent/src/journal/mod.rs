@@ -157,18 +157,17 @@ impl Journal {
     /// When they are not; nothing that depends on them may be done.
     pub fn append(&mut self, service: &ServiceId, facts: &[Stamped]) -> Result<(), JournalError> {
         let facts: Vec<v1::BerthFact> = facts.iter().map(Into::into).collect();
-        self.kept
-            .entry(service.clone())
-            .or_default()
-            .facts
-            .extend(facts.iter().cloned());
         let record = v1::BerthFacts {
             service: service.to_string(),
-            facts,
+            facts: facts.clone(),
         };
         self.write(&v1::JournalRecord {
             record: Some(v1::journal_record::Record::Facts(record)),
-        })
+        })?;
+        // Not before: who could not keep them comes with the same facts again.
+        let kept = self.kept.entry(service.clone()).or_default();
+        kept.facts.extend(facts);
+        Ok(())
     }
 
     /// A berth's swap is over: its facts before now count no more.
@@ -187,10 +186,11 @@ impl Journal {
     /// # Errors
     /// When it is not.
     pub fn adopt(&mut self, summary: &Summary) -> Result<(), JournalError> {
-        self.condense(summary);
         self.write(&v1::JournalRecord {
             record: Some(v1::journal_record::Record::Summary(summary.into())),
-        })
+        })?;
+        self.condense(summary);
+        Ok(())
     }
 
     fn write(&mut self, record: &v1::JournalRecord) -> Result<(), JournalError> {
@@ -202,11 +202,11 @@ impl Journal {
                 .append(&[&bytes])
                 .map_err(io_error("write to", &path));
         }
-        self.turn_over()
+        self.turn_over(bytes)
     }
 
-    /// Writes what counts to the other file.
-    fn turn_over(&mut self) -> Result<(), JournalError> {
+    /// Writes what counts to the other file, and after it what found no room in this one.
+    fn turn_over(&mut self, newest: Vec<u8>) -> Result<(), JournalError> {
         let start = v1::JournalRecord {
             record: Some(v1::journal_record::Record::Start(self.start.clone())),
         };
@@ -230,6 +230,7 @@ impl Journal {
             };
             records.push(record.encode_to_vec());
         }
+        records.push(newest);
         let needed: usize = records.iter().map(|record| file::room(record)).sum();
         if needed > SIZE / 2 {
             return Err(JournalError::Full { needed });
@@ -372,6 +373,38 @@ mod tests {
         drop(opened);
         let opened = Journal::open(folder.path(), "b").expect("it opens");
         assert_eq!(opened.berths[&service()].route(), Route::Alone(Slot::Blue));
+    }
+
+    #[test]
+    fn facts_that_could_not_be_kept_are_not_remembered_and_are_kept_once_when_they_can_be() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let folder = scratch.path().join("journal");
+        let mut opened = Journal::open(&folder, "b").expect("it opens");
+        let journal = &mut opened.journal;
+        let many: Vec<Stamped> = (0..2000).map(cut).collect();
+        while journal.active.has_room(&vec![0; SIZE / 8]) {
+            journal.append(&service(), &many).expect("kept");
+            let berth = Berth::replay(service(), &many);
+            journal.condense(&berth.summary().expect("no swap is open"));
+        }
+        let too_many: Vec<Stamped> = (0..16_000).map(cut).collect();
+        // The other file can't be made: nothing is kept of it.
+        std::fs::remove_dir_all(&folder).expect("removed");
+        for _ in 0..3 {
+            assert!(journal.append(&service(), &too_many).is_err());
+            assert_eq!(
+                journal.kept[&service()].facts.len(),
+                0,
+                "remembered before they were written"
+            );
+        }
+        std::fs::create_dir_all(&folder).expect("there again");
+        journal.append(&service(), &too_many).expect("kept");
+        drop(opened);
+        let opened = Journal::open(&folder, "b").expect("it opens");
+        let kept = &opened.journal.kept[&service()];
+        assert_eq!(kept.facts.len(), too_many.len(), "each of them once");
+        assert!(kept.summary.is_some(), "what counted before is there");
     }
 
     #[test]

@@ -13,6 +13,7 @@
 mod backoff;
 mod reason;
 mod renewal;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use tracing::{debug, info, warn};
 use crate::enroll::{EnrollError, Membership};
 use backoff::Backoff;
 pub use reason::Reason;
+use words::Words;
 
 /// What is on its way to the coordinator; HTTP/2 takes it as fast as the other side reads.
 const OUTGOING: usize = 16;
@@ -60,6 +62,8 @@ pub struct Settings {
     pub events: mpsc::Sender<LinkEvent>,
     /// What the loop says; bounded. Carried even while the loop does not listen.
     pub outgoing: mpsc::Receiver<FromAgent>,
+    /// What the loop answers, at any length; bounded. Goes where `outgoing` leaves room.
+    pub answers: mpsc::Receiver<FromAgent>,
     /// Ends it, with a Bye.
     pub stop: CancellationToken,
 }
@@ -78,6 +82,7 @@ pub async fn run(
         machine_id,
         events,
         outgoing,
+        answers,
         stop,
     } = settings;
     let tls = Arc::new(ClientTls::mutual(
@@ -99,7 +104,10 @@ pub async fn run(
         machine_id,
         dial: Dial::new(membership.coordinator().clone(), tls),
         events,
-        outgoing,
+        outgoing: Words {
+            reports: outgoing,
+            answers,
+        },
         hello,
         wanted,
         renewed: seen,
@@ -117,7 +125,7 @@ struct Session<H> {
     machine_id: String,
     dial: Dial,
     events: mpsc::Sender<LinkEvent>,
-    outgoing: mpsc::Receiver<FromAgent>,
+    outgoing: Words,
     hello: H,
     wanted: Arc<Notify>,
     /// The serial number of the newest certificate that was kept.
@@ -174,7 +182,7 @@ impl<H: FnMut() -> Hello + Send> Session<H> {
             Ok(connection) => connection,
             Err(error) => return Over::Lost(Reason::of_dial(&error)),
         };
-        while self.outgoing.try_recv().is_ok() {} // Hello says it all, and from here on nothing is dropped
+        while self.outgoing.at_hand().is_some() {} // Hello says it all, and from here on nothing is dropped
         let hello = self.introduce();
         let (sender, stream) = mpsc::channel(OUTGOING);
         if sender
@@ -272,7 +280,7 @@ impl<H: FnMut() -> Hello + Send> Session<H> {
                 }
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
-                    while let Ok(last) = self.outgoing.try_recv() {
+                    while let Some(last) = self.outgoing.at_hand() {
                         let _ = sender.try_send(last); // what finds no room is said again after the restart
                     }
                     let bye = message(from_agent::What::Bye(Bye { reason: "the agent stops".to_owned() }));
@@ -291,7 +299,7 @@ impl<H: FnMut() -> Hello + Send> Session<H> {
             let carrying = async {
                 match sender {
                     Some(sender) => carry(&mut self.outgoing, sender).await,
-                    None => self.outgoing.recv().await.is_none(), // dropped: Hello says it again
+                    None => self.outgoing.next().await.is_none(), // dropped: Hello says it again
                 }
             };
             tokio::select! {
@@ -316,12 +324,12 @@ impl<H: FnMut() -> Hello + Send> Session<H> {
 }
 
 /// Carries one message of the loop's into the stream; true when the loop is gone.
-async fn carry(outgoing: &mut mpsc::Receiver<FromAgent>, sender: &mpsc::Sender<FromAgent>) -> bool {
+async fn carry(outgoing: &mut Words, sender: &mpsc::Sender<FromAgent>) -> bool {
     // Room first: a message that was taken is never lost when another branch wins.
     let Ok(room) = sender.reserve().await else {
         return std::future::pending().await;
     };
-    match outgoing.recv().await {
+    match outgoing.next().await {
         Some(message) => {
             room.send(message);
             false
@@ -331,8 +339,8 @@ async fn carry(outgoing: &mut mpsc::Receiver<FromAgent>, sender: &mpsc::Sender<F
 }
 
 /// Drops what the loop says while there is no stream; ends when the loop is gone.
-async fn drop_all(outgoing: &mut mpsc::Receiver<FromAgent>) {
-    while outgoing.recv().await.is_some() {}
+async fn drop_all(outgoing: &mut Words) {
+    while outgoing.next().await.is_some() {}
 }
 
 fn message(what: from_agent::What) -> FromAgent {
