@@ -76,6 +76,8 @@ struct Shared {
     settings: Settings,
     suffix: String,
     client: OnceLock<bollard::Docker>,
+    /// Held by who makes a network.
+    networks: tokio::sync::Mutex<()>,
 }
 
 /// What the engine says of itself.
@@ -129,6 +131,7 @@ impl Docker {
                 settings,
                 suffix,
                 client: OnceLock::new(),
+                networks: tokio::sync::Mutex::default(),
             }),
         }
     }

@@ -281,6 +281,7 @@ fn failure(error: Error) -> Failure {
         Class::Unreachable
         | Class::Timeout
         | Class::RegistryUnreachable
+        | Class::Ambiguous
         | Class::NotFound
         | Class::NotRunning => true,
         Class::Conflict
