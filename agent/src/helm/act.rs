@@ -11,7 +11,7 @@ use cutover_daemon::logging::chain;
 use futures::future::try_join_all;
 
 use crate::docker::{Class, ContainerPlan, Docker, Error, Found, Identity, NetworkPlan};
-use crate::helm::arrange::Arranger;
+use crate::helm::arrange::{Arranger, Sites};
 use crate::probe;
 use crate::traffic::{Site, Traffic};
 
@@ -43,7 +43,7 @@ pub(crate) struct Job {
     /// Of this service; none: it has no traffic.
     pub(crate) site: Option<Site>,
     /// Of all services, for nginx.
-    pub(crate) sites: Vec<Site>,
+    pub(crate) sites: Sites,
 }
 
 impl Hands {
@@ -120,7 +120,7 @@ impl Hands {
             return Ok(());
         }
         self.arranger
-            .arrange(job.sites.clone(), Some(job.service.clone()))
+            .arrange(job.sites.clone(), job.service.clone())
             .await
     }
 

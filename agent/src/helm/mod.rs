@@ -76,9 +76,12 @@ pub(crate) struct Helm {
     /// The coordinator is there, and how long its word counts.
     connected: bool,
     lease: Duration,
-    /// Services whose sites nginx was last told of, as the loop believes.
+    /// The sites that nginx was last told of; `None`: what it carries is not known.
     arranged: Option<Vec<crate::traffic::Site>>,
-    arranging: bool,
+    /// The number of the list that the loop wished for and has not heard of.
+    arranging: Option<u64>,
+    /// How many lists of sites were made.
+    site_lists: u64,
     arrange_after: Moment,
     counting: Option<Moment>,
     trial: Trial,
@@ -101,7 +104,8 @@ impl Helm {
             connected: false,
             lease: Duration::from_secs(30),
             arranged: None,
-            arranging: false,
+            arranging: None,
+            site_lists: 0,
             arrange_after: Moment::ZERO,
             counting: None,
             trial: Trial::from_environment(),
@@ -228,15 +232,7 @@ impl Helm {
                     post.last_log = lines;
                 }
             }
-            Wake::Arranged(result) => {
-                self.arranging = false;
-                self.posts.values_mut().for_each(|post| post.out = None);
-                if let Err(why) = result {
-                    warn!(why, "nginx could not be told of all sites; trying again");
-                    self.arranged = None;
-                    self.arrange_after = now + HEARTBEAT;
-                }
-            }
+            Wake::Arranged { sites, result } => self.told(now, sites, result),
             Wake::Signalled(counts) => self.signalled(counts),
             Wake::Asked(ask, answer) => self.asked(now, ask, answer),
             Wake::Ended(_) => {}

@@ -5,6 +5,7 @@ use cutover_core::{ServiceId, Slot};
 use tokio::sync::oneshot;
 
 use crate::docker::{Event, Found};
+use crate::helm::arrange::Sites;
 use crate::local::Ask;
 use crate::session::LinkEvent;
 
@@ -41,8 +42,11 @@ pub(crate) enum Wake {
     },
     /// The last lines of a candidate that may not stay.
     Logged { service: ServiceId, lines: String },
-    /// nginx was told of all sites, or could not be.
-    Arranged(Result<(), String>),
+    /// nginx was told of all sites, or could not be; whoever wished it.
+    Arranged {
+        sites: Sites,
+        result: Result<(), String>,
+    },
     /// Requests were counted.
     Signalled(crate::signals::Counts),
     /// Somebody on this host asks.
