@@ -44,7 +44,7 @@ async fn what_a_prune_took_is_made_again() {
 
     // Everything: container, network, image.
     world.docker_command(&["system", "prune", "-af"]);
-    assert!(world.docker.list().await.unwrap().is_empty());
+    assert!(world.docker.list().await.unwrap().found.is_empty());
     assert!(!world.docker.image_present(&world.image).await.unwrap());
     assert!(world.docker.ensure_network(&world.network).await.unwrap());
     let no_image = world.create(&web, &world.spec(), 10).await.unwrap_err();

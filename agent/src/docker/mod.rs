@@ -43,7 +43,7 @@ pub use deadline::Deadlines;
 pub use error::{Class, Error};
 pub use events::{Death, Event, Who};
 pub use exec::{Execution, MAX_OUTPUT};
-pub use found::{Exit, Found, Health, State};
+pub use found::{Exit, Found, Health, Listing, State, Unknown};
 pub use image::{ImageFacts, Registry, Resolved};
 pub use labels::Identity;
 pub use logs::{LogLine, LogQuery, Output};

@@ -77,19 +77,10 @@ impl Hands {
         }
     }
 
-    /// This service's containers, whatever their state.
+    /// This service's containers, whatever their state; `None`: that is not known of all of them.
     pub(crate) async fn look(&self, service: &ServiceId) -> Option<Vec<Found>> {
-        let all = self.docker.list().await.ok()?;
-        Some(
-            all.into_iter()
-                .filter(|found| {
-                    found
-                        .identity
-                        .as_ref()
-                        .is_ok_and(|id| id.service == *service)
-                })
-                .collect(),
-        )
+        let listing = self.docker.list_of(service).await.ok()?;
+        listing.unknown.is_empty().then_some(listing.found)
     }
 
     async fn fetch(&self, job: &Job) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ mod arrange;
 mod asked;
 mod connections;
 mod link;
+mod listing;
 mod out;
 mod post;
 mod say;
@@ -23,7 +24,7 @@ mod wake;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cutover_core::swap::{Berth, Event, Fact, Seen, Stamped};
+use cutover_core::swap::{Berth, Event, Fact, Stamped};
 use cutover_core::{Moment, Route, ServiceId};
 use cutover_daemon::logging::chain;
 use cutover_daemon::{clock, service};
@@ -39,7 +40,9 @@ use crate::revisions::Revisions;
 use crate::signals::Signals;
 pub(crate) use act::Hands;
 pub(crate) use arrange::Arranger;
+use listing::Listing;
 use post::Post;
+use tend::changes_containers;
 use trial::Trial;
 pub(crate) use wake::Wake;
 
@@ -71,8 +74,7 @@ pub(crate) struct Helm {
     posts: BTreeMap<ServiceId, Post>,
     /// The engine was away since the containers were last read.
     engine_was_away: bool,
-    listing: bool,
-    list_again: bool,
+    listing: Listing,
     /// The coordinator is there, and how long its word counts.
     connected: bool,
     lease: Duration,
@@ -99,8 +101,7 @@ impl Helm {
             parts,
             posts,
             engine_was_away,
-            listing: false,
-            list_again: false,
+            listing: Listing::default(),
             connected: false,
             lease: Duration::from_secs(30),
             arranged: None,
@@ -176,10 +177,7 @@ impl Helm {
             Wake::Link(event) => self.linked(now, event),
             Wake::Engine(event) => self.engine(now, event),
             Wake::Listed(Ok(found)) => self.listed(now, found),
-            Wake::Listed(Err(why)) => {
-                self.listing = false;
-                debug!(why, "containers could not be listed");
-            }
+            Wake::Listed(Err(why)) => self.not_listed(now, why),
             Wake::Acted {
                 service,
                 action,
@@ -190,8 +188,10 @@ impl Helm {
                     post.busy = None;
                     post.out = None;
                 }
-                if let Some(found) = found {
-                    self.see(now, &service, found, false);
+                match found {
+                    Some(found) => self.see(now, &service, found, false),
+                    None if changes_containers(action) => self.list_soon(now),
+                    None => {}
                 }
                 let event = match result {
                     Ok(()) => Event::Did(action),
@@ -248,6 +248,7 @@ impl Helm {
                     "the container engine is away; nobody is judged by it"
                 );
                 self.engine_was_away = true;
+                self.listing.after_away = false;
                 self.tell_all(now, &Event::EngineLost);
             }
             docker::Event::Died(death) => self.died(now, &death),
@@ -300,66 +301,6 @@ impl Helm {
         };
         post.lives.remove(&key);
         self.tell(now, &identity.service, event);
-    }
-
-    /// Reads all containers, once at a time.
-    fn list(&mut self) {
-        if self.listing {
-            self.list_again = true;
-            return;
-        }
-        self.listing = true;
-        let (docker, wakes) = (self.parts.hands.docker.clone(), self.parts.wakes.clone());
-        tokio::spawn(async move {
-            let listed = docker.list().await.map_err(|error| chain(&error));
-            drop(wakes.send(Wake::Listed(listed)).await);
-        });
-    }
-
-    fn listed(&mut self, now: Moment, found: Vec<docker::Found>) {
-        self.listing = false;
-        let restarted = std::mem::take(&mut self.engine_was_away);
-        let mut by_service: BTreeMap<ServiceId, Vec<docker::Found>> = BTreeMap::new();
-        for one in found {
-            match &one.identity {
-                Ok(identity) => by_service
-                    .entry(identity.service.clone())
-                    .or_default()
-                    .push(one),
-                Err(label) => warn!(
-                    container = one.name,
-                    label, "a container of this host makes no sense; it is left alone"
-                ),
-            }
-        }
-        for (service, found) in &by_service {
-            if !self.posts.contains_key(service) {
-                self.adopt(service, found);
-            }
-        }
-        let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
-        for service in services {
-            let found = by_service.remove(&service).unwrap_or_default();
-            self.see(now, &service, found, restarted);
-        }
-        if std::mem::take(&mut self.list_again) {
-            self.list();
-        }
-    }
-
-    fn see(
-        &mut self,
-        now: Moment,
-        service: &ServiceId,
-        found: Vec<docker::Found>,
-        engine_restarted: bool,
-    ) {
-        let Some(post) = self.posts.get_mut(service) else {
-            return;
-        };
-        let seen: Seen = post.see(found, engine_restarted);
-        post.watch_processes(&self.parts.wakes);
-        self.tell(now, service, Event::Saw(seen));
     }
 
     fn tell_all(&mut self, now: Moment, event: &Event) {

@@ -38,6 +38,8 @@ pub(crate) struct Post {
     /// When connections are counted next, and whether that is under way.
     pub(crate) count: (Moment, bool),
     pub(crate) found: Vec<Found>,
+    /// The engine was away, and the listing that followed did not tell of all its containers.
+    pub(crate) missed_restart: bool,
     pub(crate) last_log: String,
     pub(crate) logging: bool,
     /// What nginx counted when the last swap began.
@@ -92,6 +94,7 @@ impl Post {
             samples: BTreeMap::new(),
             count: (Moment::ZERO, false),
             found: Vec::new(),
+            missed_restart: false,
             last_log: String::new(),
             logging: false,
             before: BTreeMap::new(),

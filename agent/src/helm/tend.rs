@@ -43,6 +43,7 @@ impl Helm {
             self.probe(now, service);
             self.count(now, service);
         }
+        self.list_when_due(now);
         self.arrange(now);
         self.read_signals(now);
         self.report(now);
@@ -67,6 +68,7 @@ impl Helm {
     pub(super) fn next_wake(&self, now: Moment) -> Option<Moment> {
         let own = [
             self.counting,
+            self.listing.at.filter(|_| !self.listing.busy),
             (self.arranging.is_none() && self.arranged.is_none()).then_some(self.arrange_after),
         ];
         let of_posts = self.posts.values().flat_map(|post| {
@@ -131,13 +133,10 @@ impl Helm {
         );
         tokio::spawn(async move {
             let result = hands.act(&job).await;
-            let found = match action {
-                Action::Make { .. }
-                | Action::Start { .. }
-                | Action::Halt { .. }
-                | Action::Stop { .. }
-                | Action::Remove { .. } => hands.look(&service).await,
-                Action::Fetch { .. } | Action::Smoke { .. } | Action::Prove(_) => None,
+            let found = if changes_containers(action) {
+                hands.look(&service).await
+            } else {
+                None
             };
             drop(
                 wakes
@@ -387,6 +386,18 @@ impl Helm {
             let lines = lines.ok().flatten().unwrap_or_default();
             drop(wakes.send(Wake::Logged { service, lines }).await);
         });
+    }
+}
+
+/// Whether containers are read after it.
+pub(super) fn changes_containers(action: Action) -> bool {
+    match action {
+        Action::Make { .. }
+        | Action::Start { .. }
+        | Action::Halt { .. }
+        | Action::Stop { .. }
+        | Action::Remove { .. } => true,
+        Action::Fetch { .. } | Action::Smoke { .. } | Action::Prove(_) => false,
     }
 }
 

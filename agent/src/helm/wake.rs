@@ -4,7 +4,7 @@ use cutover_core::swap::{Action, Failure, Incarnation};
 use cutover_core::{ServiceId, Slot};
 use tokio::sync::oneshot;
 
-use crate::docker::{Event, Found};
+use crate::docker::{Event, Found, Listing};
 use crate::helm::arrange::Sites;
 use crate::local::Ask;
 use crate::session::LinkEvent;
@@ -17,7 +17,7 @@ pub(crate) enum Wake {
     /// From the container engine.
     Engine(Event),
     /// This host's containers, all of them, or why they could not be listed.
-    Listed(Result<Vec<Found>, String>),
+    Listed(Result<Listing, String>),
     /// A berth's action ended; then its containers were read.
     Acted {
         service: ServiceId,
