@@ -189,7 +189,10 @@ impl Helm {
                     post.out = None;
                 }
                 match found {
-                    Some(found) => self.see(now, &service, found, false),
+                    Some(found) => {
+                        // Not used up: it may have been read before the engine went away.
+                        self.see(now, &service, found, self.engine_was_away);
+                    }
                     None if changes_containers(action) => self.list_soon(now),
                     None => {}
                 }
@@ -251,7 +254,13 @@ impl Helm {
                 self.listing.after_away = false;
                 self.tell_all(now, &Event::EngineLost);
             }
-            docker::Event::Died(death) => self.died(now, &death),
+            docker::Event::Died(death) => {
+                self.died(now, &death);
+                // A listing that is under way may have seen it alive; one beside an engine that leaves says nothing.
+                if death.engine_stays {
+                    self.list();
+                }
+            }
             docker::Event::Started(_) | docker::Event::Removed(_) => self.list(),
             docker::Event::OutOfMemory(who) => {
                 warn!(container = who.name, "a process was killed for its memory")
@@ -293,13 +302,14 @@ impl Helm {
         if life.revision != identity.revision || death.who.at < life.started {
             return;
         }
+        let (incarnation, code) = (life.incarnation, death.code.unwrap_or(-1));
         let event = Event::Exited {
             slot: identity.slot,
             replica: identity.replica,
-            incarnation: life.incarnation,
-            code: death.code.unwrap_or(-1),
+            incarnation,
+            code,
         };
-        post.lives.remove(&key);
+        post.end(key, incarnation, code);
         self.tell(now, &identity.service, event);
     }
 
