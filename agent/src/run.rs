@@ -120,8 +120,8 @@ pub async fn run(config: &Config) -> Result<(), RunError> {
     });
     let (signals, reader) = Signals::open(&config.signals_socket())?;
     let traffic = Traffic::new(paths(config), signals.clone())?;
-    let (arranger, arranging) = Arranger::new(traffic.clone(), signals.clone());
     let (wakes, woken) = mpsc::channel(WAKES);
+    let (arranger, arranging) = Arranger::new(traffic.clone(), signals.clone(), wakes.clone());
     let (events, mut heard) = mpsc::channel(HEARD);
     let (outgoing, said) = mpsc::channel(OUTGOING);
     let (answers, answered) = mpsc::channel(ANSWERS);

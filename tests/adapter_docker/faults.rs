@@ -9,6 +9,7 @@ use cutover_agent::docker::{Class, Deadlines, Docker, Event, Health, Settings, S
 use cutover_core::Slot;
 use cutover_core::spec::{ContainerSpec, Healthcheck, Resources};
 use cutover_tests::engine::{Engine, Options};
+use cutover_tests::engine_proxy::EngineProxy;
 use cutover_tests::root_or_skip;
 use futures::{Stream, StreamExt};
 
@@ -240,7 +241,7 @@ async fn an_engine_that_was_killed_leaves_a_gap_and_its_containers_are_listed_ag
     };
     eprintln!("dockerd answers to Gap: {:.1?}", began.elapsed());
     let state = cutover_tests::wait::until(SOON, "the death to be found", async || {
-        let listed = world.docker.list().await.unwrap();
+        let listed = world.docker.list().await.unwrap().found;
         (!listed[0].state.is_up()).then(|| listed[0].state.clone())
     })
     .await;
@@ -500,4 +501,51 @@ async fn a_handle_may_be_made_before_its_engine_is_there() {
     std::fs::remove_file(&socket).unwrap();
     std::os::unix::fs::symlink(Engine::private().await.socket(), &socket).unwrap();
     docker.ping().await.unwrap();
+}
+
+// The whole list failed for one of them, and with it every service of the host was unseen.
+#[tokio::test]
+async fn a_container_on_which_the_engine_hangs_hides_no_other() {
+    if !root_or_skip("a_container_on_which_the_engine_hangs_hides_no_other") {
+        return;
+    }
+    let world = World::new("blurred").await;
+    let (hung, well) = (
+        identity("blurred/hung", 1, Slot::Blue),
+        identity("blurred/well", 1, Slot::Blue),
+    );
+    world.run(&hung, &world.spec(), 10).await;
+    let name = world.run(&well, &world.spec(), 11).await;
+    let listed = world.docker.list_of(&hung.service).await.unwrap().found;
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = EngineProxy::start(folder.path().join("docker.sock"), &world.engine);
+    let docker = Docker::with(Settings {
+        socket: proxy.socket().to_owned(),
+        host: "blurred".parse().unwrap(),
+        files: world.files(),
+        shared_engine: true,
+        deadlines: Deadlines::at_most(SECOND),
+    });
+    proxy.hang_on(&listed[0].id, true);
+
+    let listing = docker.list().await.unwrap();
+    let names: Vec<&str> = listing.found.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, [name.as_str()]);
+    let [unknown] = listing.unknown.as_slice() else {
+        panic!("{listing:?}")
+    };
+    assert_eq!(unknown.identity.as_ref(), Ok(&hung));
+    assert_eq!(
+        unknown.why.class(),
+        Class::Timeout,
+        "{}",
+        chain(&unknown.why)
+    );
+    // Who looks for one service alone does not even wait for it.
+    let listing = docker.list_of(&well.service).await.unwrap();
+    assert_eq!((listing.found.len(), listing.unknown.len()), (1, 0));
+
+    proxy.hang_on(&listed[0].id, false);
+    let listing = docker.list().await.unwrap();
+    assert_eq!((listing.found.len(), listing.unknown.len()), (2, 0));
 }

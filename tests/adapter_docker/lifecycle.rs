@@ -68,7 +68,7 @@ async fn asked_twice_is_done_once() {
         (first.id.as_str(), Some(&web))
     );
     let began = Instant::now();
-    let listed = docker.list().await.unwrap();
+    let listed = docker.list().await.unwrap().found;
     timed("list of one", began).await;
     assert_eq!(listed.len(), 1);
     assert_eq!(
@@ -118,7 +118,7 @@ async fn asked_twice_is_done_once() {
         Class::NotFound
     );
     docker.kill(&name, "SIGKILL").await.unwrap();
-    assert!(docker.list().await.unwrap().is_empty());
+    assert!(docker.list().await.unwrap().found.is_empty());
 }
 
 #[tokio::test]
@@ -312,7 +312,7 @@ async fn a_fixed_name_goes_from_revision_to_revision_and_back() {
     assert!(!world.create(&one, &spec, 10).await.unwrap().made);
     world.docker.start(&first).await.unwrap();
     assert_eq!(named(), first);
-    assert_eq!(world.docker.list().await.unwrap().len(), 2);
+    assert_eq!(world.docker.list().await.unwrap().found.len(), 2);
     assert!(world.docker.remove(&second).await.unwrap().is_some());
 }
 

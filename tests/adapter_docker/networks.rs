@@ -2,9 +2,11 @@
 
 use std::process::Command;
 
+use bollard::models::NetworkCreateRequest;
 use cutover_agent::docker::{Class, NetworkPlan, State};
 use cutover_core::Slot;
-use cutover_tests::root_or_skip;
+use cutover_core::spec::{ContainerSpec, Network};
+use cutover_tests::{root_or_skip, skipped};
 
 use crate::world::{SECOND, World, chain, identity, network};
 
@@ -42,7 +44,7 @@ async fn what_a_prune_took_is_made_again() {
 
     // Everything: container, network, image.
     world.docker_command(&["system", "prune", "-af"]);
-    assert!(world.docker.list().await.unwrap().is_empty());
+    assert!(world.docker.list().await.unwrap().found.is_empty());
     assert!(!world.docker.image_present(&world.image).await.unwrap());
     assert!(world.docker.ensure_network(&world.network).await.unwrap());
     let no_image = world.create(&web, &world.spec(), 10).await.unwrap_err();
@@ -165,4 +167,85 @@ async fn a_subnet_that_the_host_has_a_route_to_is_refused() {
         "and made once the route is gone"
     );
     world.docker.remove_network(&plan.name).await.unwrap();
+}
+
+/// On the app's own network, too.
+fn joining(world: &World, network: &str) -> ContainerSpec {
+    let network = Network {
+        name: network.to_owned(),
+        aliases: Vec::new(),
+        external: false,
+    };
+    ContainerSpec {
+        networks: vec![network],
+        ..world.spec()
+    }
+}
+
+// Each made a network of its own; until the others were removed, no container on that name could start.
+#[tokio::test]
+async fn one_agent_makes_a_network_of_several_services_once() {
+    if !root_or_skip("one_agent_makes_a_network_of_several_services_once") {
+        return;
+    }
+    let world = World::new("once").await;
+    let spec = joining(&world, "once_default");
+    let ids = ["once/a", "once/b", "once/c", "once/d"].map(|name| identity(name, 1, Slot::Blue));
+    tokio::join!(
+        world.run(&ids[0], &spec, 10),
+        world.run(&ids[1], &spec, 11),
+        world.run(&ids[2], &spec, 12),
+        world.run(&ids[3], &spec, 13),
+    );
+    let mut told = vec![
+        "events",
+        "--since=2m",
+        "--until=0s",
+        "--filter=type=network",
+    ];
+    told.extend(["--filter=event=create", "--filter=network=once_default"]);
+    let made = world.docker_command(&told);
+    assert_eq!(made.lines().count(), 1, "{made}");
+}
+
+#[tokio::test]
+async fn a_start_beside_a_twin_of_its_network_may_be_tried_again() {
+    let name = "a_start_beside_a_twin_of_its_network_may_be_tried_again";
+    if !root_or_skip(name) {
+        return;
+    }
+    let world = World::new("twin").await;
+    let spec = joining(&world, "twin_default");
+    let web = identity("twin/web", 1, Slot::Blue);
+    world.create(&web, &spec, 10).await.unwrap();
+    let client = world.engine.client();
+    let twin = async |labels: &[(&str, &str)]| {
+        let labels = labels
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let request = NetworkCreateRequest {
+            name: "twin_default".to_owned(),
+            labels: Some(labels.collect()),
+            ..Default::default()
+        };
+        client.create_network(request).await
+    };
+    // Another agent's, before it gives way.
+    let Ok(theirs) = twin(&[]).await else {
+        return skipped(name, "this engine makes no second network of a name");
+    };
+    let container = world.docker.name_of(&web);
+    let error = world.docker.start(&container).await.unwrap_err();
+    assert_eq!(error.class(), Class::Ambiguous, "{}", chain(&error));
+    assert!(error.class().may_pass());
+    // Nobody else's is touched.
+    assert!(!world.create(&web, &spec, 10).await.unwrap().made);
+    client.remove_network(&theirs.id).await.unwrap();
+    world.docker.start(&container).await.unwrap();
+    world.docker.stop(&container, SECOND).await.unwrap();
+
+    // Our own, left by an agent that died in between.
+    twin(&[("dev.cutover.host", "twin")]).await.unwrap();
+    assert!(!world.create(&web, &spec, 10).await.unwrap().made);
+    world.docker.start(&container).await.unwrap();
 }

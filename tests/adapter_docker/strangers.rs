@@ -143,7 +143,7 @@ async fn a_container_of_another_host_is_not_touched() {
             chain(&error)
         );
     }
-    assert!(other.list().await.unwrap().is_empty());
+    assert!(other.list().await.unwrap().found.is_empty());
     assert_eq!(
         other
             .owner_of(world.address(10))
@@ -264,7 +264,7 @@ async fn labels_that_make_no_sense_are_listed_as_such() {
         .create_container(Some(options), body)
         .await
         .unwrap();
-    let listed = world.docker.list().await.unwrap();
+    let listed = world.docker.list().await.unwrap().found;
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].name, "nonsense-1");
     assert_eq!(

@@ -1,7 +1,8 @@
 //! A door between one host's agent and the Docker engine, which can be told to lie.
 //!
 //! Everything passes, byte for byte, but what a test took away: the event stream (nothing of it arrives, and no
-//! connection ends, as when an engine hangs on it alone), or an image (the engine "has" it not, nor can pull it).
+//! connection ends, as when an engine hangs on it alone), a container (it hangs on it alone), or an image (the engine
+//! "has" it not, nor can pull it).
 //! It does not know Docker's answers: a connection carries one request, so none has to be understood.
 
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ pub struct EngineProxy {
 struct Rules {
     silent: bool,
     hidden: BTreeSet<String>,
+    hung: BTreeSet<String>,
     /// Events that were kept from the agent, in bytes.
     withheld: usize,
 }
@@ -85,6 +87,16 @@ impl EngineProxy {
         lock(&self.rules).withheld
     }
 
+    /// From now on, or not any more, nobody is told how the container of this id stands, and nothing tells why.
+    pub fn hang_on(&self, id: &str, hangs: bool) {
+        let hung = &mut lock(&self.rules).hung;
+        if hangs {
+            hung.insert(id.to_owned());
+        } else {
+            hung.remove(id);
+        }
+    }
+
     /// From now on the engine has no such image (by the reference or id that it is asked for), and no registry has.
     pub fn hide_image(&self, reference: &str) {
         lock(&self.rules).hidden.insert(reference.to_owned());
@@ -116,6 +128,12 @@ async fn pass(mut client: UnixStream, engine: &Path, rules: &Mutex<Rules>) -> io
             answer.len()
         );
         return client.write_all(answer.as_bytes()).await;
+    }
+    let inspected = path.split("/containers/").nth(1);
+    let inspected = inspected.and_then(|rest| rest.split_once("/json"));
+    if inspected.is_some_and(|(id, _)| lock(rules).hung.contains(id)) {
+        // Until whoever asked has had enough.
+        return client.read(&mut [0; 1]).await.map(drop);
     }
     let mut upstream = UnixStream::connect(engine).await?;
     upstream.write_all(one_request(&head).as_bytes()).await?;

@@ -14,6 +14,7 @@ pub(super) struct Limit {
 pub struct Deadlines {
     pub(super) ping: Limit,
     pub(super) ask: Limit,
+    pub(super) glance: Limit,
     pub(super) make: Limit,
     pub(super) start: Limit,
     pub(super) stop: Limit,
@@ -37,6 +38,8 @@ impl Default for Deadlines {
             ping: limit("ping", 5),
             // Lists and inspections: a millisecond, seconds while a removal holds a lock.
             ask: limit("ask", 15),
+            // One inspection of a list: a container on which the engine hangs must not hold up what is known of the others.
+            glance: limit("glance", 5),
             // Creating copies the image's content into new volumes.
             make: limit("make", 60),
             // Starting sets up mounts, network and log driver.
@@ -63,6 +66,7 @@ impl Deadlines {
         let Self {
             ping,
             ask,
+            glance,
             make,
             start,
             stop,
@@ -72,7 +76,7 @@ impl Deadlines {
             pull,
         } = &mut all;
         for limit in [
-            ping, ask, make, start, stop, remove, registry, progress, pull,
+            ping, ask, glance, make, start, stop, remove, registry, progress, pull,
         ] {
             limit.length = limit.length.min(length);
         }

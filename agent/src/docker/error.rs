@@ -25,6 +25,8 @@ pub enum Class {
     NotFound,
     /// A name, an address, a port or a subnet is somebody else's.
     Conflict,
+    /// Networks of one name, made by several agents at once: the younger ones are being removed.
+    Ambiguous,
     /// The container is there, but does not run (or is paused).
     NotRunning,
     /// The registry wants other credentials.
@@ -50,7 +52,7 @@ impl Class {
     #[must_use]
     pub fn may_pass(self) -> bool {
         match self {
-            Self::RegistryUnreachable | Self::Unreachable | Self::Timeout => true,
+            Self::RegistryUnreachable | Self::Unreachable | Self::Timeout | Self::Ambiguous => true,
             Self::NotFound
             | Self::Conflict
             | Self::NotRunning
@@ -227,6 +229,8 @@ fn classify(error: &bollard::errors::Error, talk: Talk) -> Class {
     }
     if says(&["no such image"]) {
         Class::NoSuchImage
+    } else if says(&["is ambiguous"]) {
+        Class::Ambiguous
     } else if says(&["is not running", "is paused"]) {
         Class::NotRunning
     } else if says(&TAKEN) || status == 409 {
@@ -274,6 +278,16 @@ mod tests {
                 Class::Conflict,
             ),
             (409, "Container 1 is not running", Class::NotRunning),
+            (
+                400,
+                "network shop_default is ambiguous (3 matches found on name)",
+                Class::Ambiguous,
+            ),
+            (
+                400,
+                "2 matches found based on name: network shop_default is ambiguous",
+                Class::Ambiguous,
+            ),
             (
                 500,
                 "mkdir /var/lib/docker/x: no space left on device",

@@ -5,12 +5,15 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, HealthStatusEnum,
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
+    HealthStatusEnum,
 };
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
-use futures::{StreamExt, TryStreamExt};
+use cutover_core::ServiceId;
+use futures::StreamExt;
 
-use super::{Docker, Error, Identity, filters, labels, present};
+use super::deadline::Limit;
+use super::{Class, Docker, Error, Identity, filters, labels, present};
 
 /// A container that carries this host's label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,26 @@ pub struct Found {
     pub process: Option<u32>,
     /// The image that it was made from, `sha256:…`.
     pub image_id: String,
+}
+
+/// Containers of this host, as far as the engine told.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Those that it told of.
+    pub found: Vec<Found>,
+    /// Those that are there, and that it did not tell of.
+    pub unknown: Vec<Unknown>,
+}
+
+/// A container that is there; how it stands is not known.
+#[derive(Debug)]
+pub struct Unknown {
+    /// The engine's name for it.
+    pub name: String,
+    /// Which replica of what it is; or the label that makes no sense.
+    pub identity: Result<Identity, String>,
+    /// Why it is not known.
+    pub why: Error,
 }
 
 /// How a container stands.
@@ -87,13 +110,30 @@ impl Docker {
     /// Every container that carries this host's label, whatever its state.
     ///
     /// # Errors
-    /// The engine is down or hangs.
-    pub async fn list(&self) -> Result<Vec<Found>, Error> {
+    /// The engine is down or hangs. What it does not say of one container alone is in the answer.
+    pub async fn list(&self) -> Result<Listing, Error> {
+        self.listing(vec![format!("{}={}", labels::HOST, self.host())])
+            .await
+    }
+
+    /// As [`Docker::list`], of one service.
+    ///
+    /// # Errors
+    /// As of [`Docker::list`].
+    pub async fn list_of(&self, service: &ServiceId) -> Result<Listing, Error> {
+        self.listing(vec![
+            format!("{}={}", labels::HOST, self.host()),
+            format!("{}={}", labels::APP, service.app),
+            format!("{}={}", labels::SERVICE, service.service),
+        ])
+        .await
+    }
+
+    async fn listing(&self, wanted: Vec<String>) -> Result<Listing, Error> {
         let doing = "listing this host's containers";
-        let ours = filters([("label", vec![format!("{}={}", labels::HOST, self.host())])]);
         let options = ListContainersOptionsBuilder::default()
             .all(true)
-            .filters(&ours)
+            .filters(&filters([("label", wanted)]))
             .build();
         let answer = self
             .limited(
@@ -101,17 +141,23 @@ impl Docker {
                 self.client(doing)?.list_containers(Some(options)),
             )
             .await;
-        let ids = self
-            .told(doing, answer)?
-            .into_iter()
-            .filter_map(|summary| summary.id);
-        let found: Vec<Option<Found>> = futures::stream::iter(ids)
-            .map(|id| async move { Ok::<_, Error>(self.inspect(&id).await?.as_deref().map(found)) })
-            .buffered(INSPECTIONS)
-            .try_collect()
-            .await?;
-        // What was removed in between is not there.
-        Ok(found.into_iter().flatten().collect())
+        let mut asked = futures::stream::iter(self.told(doing, answer)?)
+            .map(|summary| async move {
+                let id = summary.id.clone().unwrap_or_default();
+                let limit = self.limits().glance;
+                (summary, self.inspect_within(&id, limit).await)
+            })
+            .buffered(INSPECTIONS);
+        let mut listing = Listing::default();
+        while let Some((summary, answer)) = asked.next().await {
+            match answer {
+                // What was removed in between is not there.
+                Ok(inspect) => listing.found.extend(inspect.as_deref().map(found)),
+                Err(error) if error.class() == Class::Unreachable => return Err(error),
+                Err(why) => listing.unknown.push(unknown(summary, why)),
+            }
+        }
+        Ok(listing)
     }
 
     /// How one container of this host stands; `None`: there is none of that name.
@@ -148,15 +194,28 @@ impl Docker {
         &self,
         key: &str,
     ) -> Result<Option<Box<ContainerInspectResponse>>, Error> {
+        self.inspect_within(key, self.limits().ask).await
+    }
+
+    async fn inspect_within(
+        &self,
+        key: &str,
+        limit: Limit,
+    ) -> Result<Option<Box<ContainerInspectResponse>>, Error> {
         let doing = format!("looking at container {key}");
         let options = None::<InspectContainerOptions>;
-        let answer = self
-            .limited(
-                self.limits().ask,
-                self.client(&doing)?.inspect_container(key, options),
-            )
-            .await;
+        let inspecting = self.client(&doing)?.inspect_container(key, options);
+        let answer = self.limited(limit, inspecting).await;
         Ok(present(self.told(&doing, answer))?.map(Box::new))
+    }
+}
+
+fn unknown(summary: ContainerSummary, why: Error) -> Unknown {
+    let name = summary.names.unwrap_or_default().into_iter().next();
+    Unknown {
+        name: name.unwrap_or_default().trim_start_matches('/').to_owned(),
+        identity: Identity::read(&summary.labels.unwrap_or_default()),
+        why,
     }
 }
 

@@ -9,7 +9,7 @@ use cutover_core::{AppName, Generation, HostId, RevisionNumber, ServiceId, Servi
 
 pub(super) const HOST: &str = "dev.cutover.host";
 pub(super) const APP: &str = "dev.cutover.app";
-const SERVICE: &str = "dev.cutover.service";
+pub(super) const SERVICE: &str = "dev.cutover.service";
 const REVISION: &str = "dev.cutover.revision";
 const SLOT: &str = "dev.cutover.slot";
 const REPLICA: &str = "dev.cutover.replica";

@@ -43,7 +43,7 @@ pub use deadline::Deadlines;
 pub use error::{Class, Error};
 pub use events::{Death, Event, Who};
 pub use exec::{Execution, MAX_OUTPUT};
-pub use found::{Exit, Found, Health, State};
+pub use found::{Exit, Found, Health, Listing, State, Unknown};
 pub use image::{ImageFacts, Registry, Resolved};
 pub use labels::Identity;
 pub use logs::{LogLine, LogQuery, Output};
@@ -76,6 +76,8 @@ struct Shared {
     settings: Settings,
     suffix: String,
     client: OnceLock<bollard::Docker>,
+    /// Held by who makes a network.
+    networks: tokio::sync::Mutex<()>,
 }
 
 /// What the engine says of itself.
@@ -129,6 +131,7 @@ impl Docker {
                 settings,
                 suffix,
                 client: OnceLock::new(),
+                networks: tokio::sync::Mutex::default(),
             }),
         }
     }

@@ -36,6 +36,7 @@ impl Docker {
     /// [`Class::Conflict`]: one of that name has another shape or another owner,
     /// or the subnet is in use by another network or a route of this host.
     pub async fn ensure_network(&self, plan: &NetworkPlan) -> Result<bool, Error> {
+        let _alone = self.one_network_at_a_time().await;
         if self.look_at_network(plan).await? {
             return Ok(false);
         }
@@ -124,10 +125,19 @@ impl Docker {
         network: &Network,
         app: &AppName,
     ) -> Result<(), Error> {
-        if self.inspect_network(&network.name).await?.is_some() {
-            return Ok(());
-        }
+        let _alone = self.one_network_at_a_time().await;
         let doing = format!("making network {}", network.name);
+        match self.inspect_one(&doing, &network.name).await {
+            // One of them may be ours, left by an agent that died before it could give way.
+            Err(error) if error.class() == Class::Ambiguous => {
+                return self.give_way(&doing, &network.name).await;
+            }
+            answer => {
+                if bears(answer?.as_ref(), &network.name) {
+                    return Ok(());
+                }
+            }
+        }
         if network.external {
             let found = "it is external, so it must exist already; it does not";
             return Err(Error::refused(doing, Class::NotFound, found));
@@ -157,14 +167,21 @@ impl Docker {
         let doing = format!("looking at network {name}");
         let found = match self.inspect_one(&doing, name).await {
             // Two were made at once; the loser is being removed.
-            Err(error) if error.says("is ambiguous") => match self.twins(name).await?.first() {
-                Some(first) => self.inspect_one(&doing, first).await?,
-                None => None,
-            },
+            Err(error) if error.class() == Class::Ambiguous => {
+                match self.twins(name).await?.first() {
+                    Some(first) => self.inspect_one(&doing, &first.id).await?,
+                    None => None,
+                }
+            }
             answer => answer?,
         };
-        // The engine also answers to the beginning of an id; only the whole name counts.
-        Ok(found.filter(|found| found.name.as_deref() == Some(name)))
+        Ok(found.filter(|found| bears(Some(found), name)))
+    }
+
+    /// Whoever looks for a network and makes it does so alone in this process: two services of one app ask for theirs
+    /// at the same moment. Each call that is made meanwhile has its deadline.
+    async fn one_network_at_a_time(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.shared.networks.lock().await
     }
 
     async fn inspect_one(
@@ -178,8 +195,8 @@ impl Docker {
         present(self.told(doing, answer))
     }
 
-    /// The ids of all networks of this very name, the one that counts first: the oldest.
-    async fn twins(&self, name: &str) -> Result<Vec<String>, Error> {
+    /// All networks of this very name, the one that counts first: the oldest.
+    async fn twins(&self, name: &str) -> Result<Vec<Twin>, Error> {
         let doing = format!("looking for networks named {name}");
         let named = filters([("name", vec![name.to_owned()])]);
         let options = ListNetworksOptionsBuilder::default()
@@ -196,23 +213,34 @@ impl Docker {
             .into_iter()
             .filter(|network| network.name.as_deref() == Some(name));
         let mut twins: Vec<_> = all
-            .map(|network| (age(network.created), network.id.unwrap_or_default()))
+            .map(|network| Twin {
+                age: age(network.created),
+                id: network.id.unwrap_or_default(),
+                ours: network
+                    .labels
+                    .as_ref()
+                    .and_then(|labels| labels.get(labels::HOST))
+                    .is_some_and(|owner| owner == self.host().as_str()),
+            })
             .collect();
         twins.sort();
-        Ok(twins.into_iter().map(|(_, id)| id).collect())
+        Ok(twins)
     }
 
-    /// An engine before 25 makes a second network of the same name without a word, when two are
-    /// asked for at once. The oldest stays; each maker removes its own when it is another.
-    async fn give_way(&self, doing: &str, name: &str, made: &str) -> Result<(), Error> {
+    /// An engine before 25 makes a second network of the same name without a word, when two agents ask for it at once.
+    /// The oldest stays; each maker removes its own when it is another. Containers join the oldest, by its id.
+    async fn give_way(&self, doing: &str, name: &str) -> Result<(), Error> {
         let twins = self.twins(name).await?;
-        if twins.first().is_none_or(|first| first == made) {
-            return Ok(());
+        for twin in twins.iter().skip(1).filter(|twin| twin.ours) {
+            let removing = self.client(doing)?.remove_network(&twin.id);
+            let answer = self.limited(self.limits().make, removing).await;
+            match present(self.told(doing, answer)) {
+                // Somebody joined it by hand: it is theirs to end.
+                Err(error) if error.says("active endpoints") => {}
+                answer => drop(answer?),
+            }
         }
-        let answer = self
-            .limited(self.limits().make, self.client(doing)?.remove_network(made))
-            .await;
-        present(self.told(doing, answer)).map(drop)
+        Ok(())
     }
 
     async fn create_network(
@@ -233,7 +261,7 @@ impl Docker {
                 Ok(())
             }
             Err(error) => Err(error),
-            Ok(made) => self.give_way(doing, &name, &made.id).await,
+            Ok(_) => self.give_way(doing, &name).await,
         }
     }
 
@@ -261,6 +289,19 @@ impl Docker {
         }
         Ok(blocks)
     }
+}
+
+/// One of several networks of the same name; the oldest sorts first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Twin {
+    age: String,
+    id: String,
+    ours: bool,
+}
+
+/// Whether this network was found by its name: the engine also answers to the beginning of an id.
+fn bears(found: Option<&NetworkInspect>, name: &str) -> bool {
+    found.is_some_and(|found| found.name.as_deref() == Some(name))
 }
 
 /// When something was made, as text that sorts: the engine leaves out zeros at the end of a fraction.

@@ -11,7 +11,7 @@ use cutover_daemon::logging::chain;
 use futures::future::try_join_all;
 
 use crate::docker::{Class, ContainerPlan, Docker, Error, Found, Identity, NetworkPlan};
-use crate::helm::arrange::Arranger;
+use crate::helm::arrange::{Arranger, Sites};
 use crate::probe;
 use crate::traffic::{Site, Traffic};
 
@@ -43,7 +43,7 @@ pub(crate) struct Job {
     /// Of this service; none: it has no traffic.
     pub(crate) site: Option<Site>,
     /// Of all services, for nginx.
-    pub(crate) sites: Vec<Site>,
+    pub(crate) sites: Sites,
 }
 
 impl Hands {
@@ -77,19 +77,10 @@ impl Hands {
         }
     }
 
-    /// This service's containers, whatever their state.
+    /// This service's containers, whatever their state; `None`: that is not known of all of them.
     pub(crate) async fn look(&self, service: &ServiceId) -> Option<Vec<Found>> {
-        let all = self.docker.list().await.ok()?;
-        Some(
-            all.into_iter()
-                .filter(|found| {
-                    found
-                        .identity
-                        .as_ref()
-                        .is_ok_and(|id| id.service == *service)
-                })
-                .collect(),
-        )
+        let listing = self.docker.list_of(service).await.ok()?;
+        listing.unknown.is_empty().then_some(listing.found)
     }
 
     async fn fetch(&self, job: &Job) -> Result<(), Failure> {
@@ -120,7 +111,7 @@ impl Hands {
             return Ok(());
         }
         self.arranger
-            .arrange(job.sites.clone(), Some(job.service.clone()))
+            .arrange(job.sites.clone(), job.service.clone())
             .await
     }
 
@@ -281,6 +272,7 @@ fn failure(error: Error) -> Failure {
         Class::Unreachable
         | Class::Timeout
         | Class::RegistryUnreachable
+        | Class::Ambiguous
         | Class::NotFound
         | Class::NotRunning => true,
         Class::Conflict

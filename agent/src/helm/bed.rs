@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::addresses::Addresses;
-use crate::docker::{Deadlines, Docker, Found, Identity, Settings, State};
+use crate::docker::{Deadlines, Docker, Found, Identity, Listing, Settings, State};
 use crate::helm::{Arranger, Hands, Helm, Parts, Standing, Wake};
 use crate::journal::Journal;
 use crate::revisions::Revisions;
@@ -73,8 +73,8 @@ impl Bed {
             access_log: None,
         };
         let traffic = Traffic::new(paths, signals.clone()).expect("paths");
-        let (arranger, _arranging) = Arranger::new(traffic.clone(), signals.clone());
         let (wakes, woken) = mpsc::channel(WAKES);
+        let (arranger, _arranging) = Arranger::new(traffic.clone(), signals.clone(), wakes.clone());
         let (outgoing, said) = mpsc::channel(OUTGOING);
         let (answer, answers) = mpsc::channel(OUTGOING);
         let (hello, hellos) = watch::channel(Standing::default());
@@ -150,8 +150,11 @@ impl Bed {
                 image_id: String::new(),
             }
         });
-        let found = found.collect();
-        self.wake(now, Wake::Listed(Ok(found)));
+        let listing = Listing {
+            found: found.collect(),
+            unknown: Vec::new(),
+        };
+        self.wake(now, Wake::Listed(Ok(listing)));
     }
 
     /// The last swap is one from 8 to 7 that somebody on the host asked for; whether there is such a berth.

@@ -70,7 +70,7 @@ impl Helm {
                 return Ok(());
             }
             // What the journal lost may run here, and is taken over first. Orders are said again.
-            if !self.listed {
+            if !self.listing.knows(&service) {
                 self.list();
                 return Ok(());
             }

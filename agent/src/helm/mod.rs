@@ -14,6 +14,7 @@ mod asked;
 mod bed;
 mod connections;
 mod link;
+mod listing;
 mod out;
 mod post;
 mod say;
@@ -25,7 +26,7 @@ mod wake;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cutover_core::swap::{Berth, Event, Fact, Seen, Stamped};
+use cutover_core::swap::{Berth, Event, Fact, Stamped};
 use cutover_core::{Moment, Route, ServiceId};
 use cutover_daemon::logging::chain;
 use cutover_daemon::{clock, service};
@@ -42,7 +43,9 @@ use crate::revisions::Revisions;
 use crate::signals::Signals;
 pub(crate) use act::Hands;
 pub(crate) use arrange::Arranger;
+use listing::Listing;
 use post::Post;
+use tend::changes_containers;
 use trial::Trial;
 pub(crate) use wake::Wake;
 
@@ -84,16 +87,16 @@ pub(crate) struct Helm {
     posts: BTreeMap<ServiceId, Post>,
     /// The engine was away since the containers were last read.
     engine_was_away: bool,
-    listing: bool,
-    list_again: bool,
-    /// The containers were read once since the start: what the journal did not know is known.
-    listed: bool,
+    listing: Listing,
     /// The coordinator is there, and how long its word counts.
     connected: bool,
     lease: Duration,
-    /// Services whose sites nginx was last told of, as the loop believes.
+    /// The sites that nginx was last told of; `None`: what it carries is not known.
     arranged: Option<Vec<crate::traffic::Site>>,
-    arranging: bool,
+    /// The number of the list that the loop wished for and has not heard of.
+    arranging: Option<u64>,
+    /// How many lists of sites were made.
+    site_lists: u64,
     arrange_after: Moment,
     counting: Option<Moment>,
     /// Logs that are read for the coordinator, by its request; each ends when it is forgotten here.
@@ -113,13 +116,12 @@ impl Helm {
             parts,
             posts,
             engine_was_away,
-            listing: false,
-            list_again: false,
-            listed: false,
+            listing: Listing::default(),
             connected: false,
             lease: Duration::from_secs(30),
             arranged: None,
-            arranging: false,
+            arranging: None,
+            site_lists: 0,
             arrange_after: Moment::ZERO,
             counting: None,
             reading: BTreeMap::new(),
@@ -191,10 +193,7 @@ impl Helm {
             Wake::Link(event) => self.linked(now, event),
             Wake::Engine(event) => self.engine(now, event),
             Wake::Listed(Ok(found)) => self.listed(now, found),
-            Wake::Listed(Err(why)) => {
-                self.listing = false;
-                debug!(why, "containers could not be listed");
-            }
+            Wake::Listed(Err(why)) => self.not_listed(now, why),
             Wake::Acted {
                 service,
                 action,
@@ -205,8 +204,13 @@ impl Helm {
                     post.busy = None;
                     post.out = None;
                 }
-                if let Some(found) = found {
-                    self.see(now, &service, found, false);
+                match found {
+                    Some(found) => {
+                        // Not used up: it may have been read before the engine went away.
+                        self.see(now, &service, found, self.engine_was_away);
+                    }
+                    None if changes_containers(action) => self.list_soon(now),
+                    None => {}
                 }
                 let event = match result {
                     Ok(()) => Event::Did(action),
@@ -247,15 +251,7 @@ impl Helm {
                     post.last_log = lines;
                 }
             }
-            Wake::Arranged(result) => {
-                self.arranging = false;
-                self.posts.values_mut().for_each(|post| post.out = None);
-                if let Err(why) = result {
-                    warn!(why, "nginx could not be told of all sites; trying again");
-                    self.arranged = None;
-                    self.arrange_after = now + HEARTBEAT;
-                }
-            }
+            Wake::Arranged { sites, result } => self.told(now, sites, result),
             Wake::Signalled(counts) => self.signalled(counts),
             Wake::Asked(ask, answer) => self.asked(now, ask, answer),
             Wake::Ended(_) => {}
@@ -271,9 +267,16 @@ impl Helm {
                     "the container engine is away; nobody is judged by it"
                 );
                 self.engine_was_away = true;
+                self.listing.after_away = false;
                 self.tell_all(now, &Event::EngineLost);
             }
-            docker::Event::Died(death) => self.died(now, &death),
+            docker::Event::Died(death) => {
+                self.died(now, &death);
+                // A listing that is under way may have seen it alive; one beside an engine that leaves says nothing.
+                if death.engine_stays {
+                    self.list();
+                }
+            }
             docker::Event::Started(_) | docker::Event::Removed(_) => self.list(),
             docker::Event::OutOfMemory(who) => {
                 warn!(container = who.name, "a process was killed for its memory")
@@ -315,75 +318,15 @@ impl Helm {
         if life.revision != identity.revision || death.who.at < life.started {
             return;
         }
+        let (incarnation, code) = (life.incarnation, death.code.unwrap_or(-1));
         let event = Event::Exited {
             slot: identity.slot,
             replica: identity.replica,
-            incarnation: life.incarnation,
-            code: death.code.unwrap_or(-1),
+            incarnation,
+            code,
         };
-        post.lives.remove(&key);
+        post.end(key, incarnation, code);
         self.tell(now, &identity.service, event);
-    }
-
-    /// Reads all containers, once at a time.
-    fn list(&mut self) {
-        if self.listing {
-            self.list_again = true;
-            return;
-        }
-        self.listing = true;
-        let (docker, wakes) = (self.parts.hands.docker.clone(), self.parts.wakes.clone());
-        tokio::spawn(async move {
-            let listed = docker.list().await.map_err(|error| chain(&error));
-            drop(wakes.send(Wake::Listed(listed)).await);
-        });
-    }
-
-    fn listed(&mut self, now: Moment, found: Vec<docker::Found>) {
-        self.listing = false;
-        self.listed = true;
-        let restarted = std::mem::take(&mut self.engine_was_away);
-        let mut by_service: BTreeMap<ServiceId, Vec<docker::Found>> = BTreeMap::new();
-        for one in found {
-            match &one.identity {
-                Ok(identity) => by_service
-                    .entry(identity.service.clone())
-                    .or_default()
-                    .push(one),
-                Err(label) => warn!(
-                    container = one.name,
-                    label, "a container of this host makes no sense; it is left alone"
-                ),
-            }
-        }
-        for (service, found) in &by_service {
-            if !self.posts.contains_key(service) {
-                self.adopt(service, found);
-            }
-        }
-        let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
-        for service in services {
-            let found = by_service.remove(&service).unwrap_or_default();
-            self.see(now, &service, found, restarted);
-        }
-        if std::mem::take(&mut self.list_again) {
-            self.list();
-        }
-    }
-
-    fn see(
-        &mut self,
-        now: Moment,
-        service: &ServiceId,
-        found: Vec<docker::Found>,
-        engine_restarted: bool,
-    ) {
-        let Some(post) = self.posts.get_mut(service) else {
-            return;
-        };
-        let seen: Seen = post.see(found, engine_restarted);
-        post.watch_processes(&self.parts.wakes);
-        self.tell(now, service, Event::Saw(seen));
     }
 
     fn tell_all(&mut self, now: Moment, event: &Event) {

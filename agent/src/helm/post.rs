@@ -32,12 +32,16 @@ pub(crate) struct Post {
     pub(crate) unkept: Option<String>,
     pub(crate) specs: BTreeMap<RevisionNumber, Arc<ServiceSpec>>,
     pub(crate) lives: BTreeMap<(Slot, u32), Life>,
+    /// How each replica's last life ended that was told to have.
+    ended: BTreeMap<(Slot, u32), (Incarnation, i64)>,
     /// Whose process is watched, for as long as that life is known.
     vigils: BTreeMap<Incarnation, AbortOnDropHandle<()>>,
     pub(crate) samples: BTreeMap<(Slot, RevisionNumber, u32), Sample>,
     /// When connections are counted next, and whether that is under way.
     pub(crate) count: (Moment, bool),
     pub(crate) found: Vec<Found>,
+    /// The engine was away, and the listing that followed did not tell of all its containers.
+    pub(crate) missed_restart: bool,
     pub(crate) last_log: String,
     pub(crate) logging: bool,
     /// What nginx counted when the last swap began.
@@ -88,10 +92,12 @@ impl Post {
             unkept: None,
             specs: BTreeMap::new(),
             lives: BTreeMap::new(),
+            ended: BTreeMap::new(),
             vigils: BTreeMap::new(),
             samples: BTreeMap::new(),
             count: (Moment::ZERO, false),
             found: Vec::new(),
+            missed_restart: false,
             last_log: String::new(),
             logging: false,
             before: BTreeMap::new(),
@@ -151,6 +157,18 @@ impl Post {
             .retain(|(slot, revision, _), _| slots.contains(&(*slot, *revision)));
     }
 
+    /// The engine told of the end of this life.
+    pub(crate) fn end(&mut self, replica: (Slot, u32), incarnation: Incarnation, code: i64) {
+        self.lives.remove(&replica);
+        self.ended.insert(replica, (incarnation, code));
+    }
+
+    /// How this life ended, if that was told: what was read before comes late, and raises nobody.
+    fn end_of(&self, replica: (Slot, u32), incarnation: Incarnation) -> Option<i64> {
+        let (ended, code) = self.ended.get(&replica)?;
+        (*ended == incarnation).then_some(*code)
+    }
+
     /// Takes in this berth's containers and says what the machine must know of them.
     pub(crate) fn see(&mut self, found: Vec<Found>, engine_restarted: bool) -> Seen {
         let mut seen = Seen {
@@ -166,6 +184,16 @@ impl Post {
                 State::Created(_) => SeenState::Created,
                 State::Running(since) | State::Paused(since) => {
                     let incarnation = incarnation(&one.id, *since);
+                    let replica = (identity.slot, identity.replica);
+                    if let Some(code) = self.end_of(replica, incarnation) {
+                        seen.replicas.push(SeenReplica {
+                            slot: identity.slot,
+                            replica: identity.replica,
+                            revision: identity.revision,
+                            state: SeenState::Down(code),
+                        });
+                        continue;
+                    }
                     let life = Life {
                         incarnation,
                         revision: identity.revision,
@@ -175,7 +203,7 @@ impl Post {
                         container: one.id.clone(),
                         process: one.process,
                     };
-                    self.lives.insert((identity.slot, identity.replica), life);
+                    self.lives.insert(replica, life);
                     SeenState::Up(incarnation)
                 }
                 State::Exited(exit) => SeenState::Down(exit.code),
@@ -272,4 +300,51 @@ fn incarnation(id: &str, started: SystemTime) -> Incarnation {
         .and_then(|hex| u64::from_str_radix(hex, 16).ok())
         .unwrap_or(0);
     Incarnation(low ^ prefix.rotate_left(32))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use cutover_core::Generation;
+
+    use super::*;
+    use crate::docker::Identity;
+
+    // It counted as running, and as proved, until somebody looked again.
+    #[test]
+    fn a_listing_that_was_read_before_a_death_raises_nobody() {
+        let service: ServiceId = "shop/web".parse().expect("a service");
+        let mut post = Post::new(Berth::new(service.clone()));
+        let running = |since| Found {
+            name: "shop-web-1-1".to_owned(),
+            id: "0123456789abcdef".to_owned(),
+            identity: Ok(Identity {
+                service: service.clone(),
+                revision: "1".parse().expect("a revision"),
+                slot: Slot::Blue,
+                replica: 1,
+                generation: Generation::NONE,
+            }),
+            state: State::Running(UNIX_EPOCH + Duration::from_secs(since)),
+            address: None,
+            process: None,
+            image_id: String::new(),
+        };
+        let state = |seen: &Seen| seen.replicas.first().map(|one| one.state);
+        let replica = (Slot::Blue, 1);
+
+        let up = state(&post.see(vec![running(10)], false));
+        let life = post.lives.get(&replica).expect("it runs").incarnation;
+        assert_eq!(up, Some(SeenState::Up(life)));
+        post.end(replica, life, 137);
+        let late = post.see(vec![running(10)], false);
+        assert_eq!(state(&late), Some(SeenState::Down(137)));
+        assert!(post.lives.is_empty());
+
+        // Its next life is another one.
+        let next = post.see(vec![running(20)], false);
+        let life = post.lives.get(&replica).expect("it runs again").incarnation;
+        assert_eq!(state(&next), Some(SeenState::Up(life)));
+    }
 }

@@ -37,7 +37,7 @@ impl Helm {
                 reports.push((service.clone(), report));
             }
         }
-        if changed || self.listed != self.parts.hello.borrow().seen {
+        if changed || self.listing.once != self.parts.hello.borrow().seen {
             // A service whose facts can't be kept is told as it was kept: left out, it would be gone.
             let all = self.posts.values_mut().filter_map(|post| {
                 let whole = post.unsaved.is_empty().then(|| account(post, start, now));
@@ -47,7 +47,7 @@ impl Helm {
                 Some(report?.encode_to_vec())
             });
             let standing = Standing {
-                seen: self.listed,
+                seen: self.listing.once,
                 berths: all.collect(),
             };
             self.parts.hello.send_replace(standing);

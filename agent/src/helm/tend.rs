@@ -10,6 +10,7 @@ use cutover_daemon::logging::chain;
 use tracing::{debug, warn};
 
 use crate::helm::act::Job;
+use crate::helm::arrange::Sites;
 use crate::helm::post::{Post, Sample};
 use crate::helm::wake::{Sampled, Wake};
 use crate::helm::{Helm, SAVE_AGAIN, Trial, connections};
@@ -42,6 +43,7 @@ impl Helm {
             self.probe(now, service);
             self.count(now, service);
         }
+        self.list_when_due(now);
         self.arrange(now);
         self.read_signals(now);
         self.report(now);
@@ -66,7 +68,8 @@ impl Helm {
     pub(super) fn next_wake(&self, now: Moment) -> Option<Moment> {
         let own = [
             self.counting,
-            (!self.arranging && self.arranged.is_none()).then_some(self.arrange_after),
+            self.listing.at.filter(|_| !self.listing.busy),
+            (self.arranging.is_none() && self.arranged.is_none()).then_some(self.arrange_after),
         ];
         let of_posts = self.posts.values().flat_map(|post| {
             let save = (!post.unsaved.is_empty()).then(|| now + SAVE_AGAIN);
@@ -130,13 +133,10 @@ impl Helm {
         );
         tokio::spawn(async move {
             let result = hands.act(&job).await;
-            let found = match action {
-                Action::Make { .. }
-                | Action::Start { .. }
-                | Action::Halt { .. }
-                | Action::Stop { .. }
-                | Action::Remove { .. } => hands.look(&service).await,
-                Action::Fetch { .. } | Action::Smoke { .. } | Action::Prove(_) => None,
+            let found = if changes_containers(action) {
+                hands.look(&service).await
+            } else {
+                None
             };
             drop(
                 wakes
@@ -192,11 +192,8 @@ impl Helm {
         let sites = if matches!(action, Action::Make { .. }) {
             self.sites()
         } else {
-            Vec::new()
+            Sites::default()
         };
-        if matches!(action, Action::Make { .. }) {
-            self.arranged = Some(sites.clone());
-        }
         Ok(Job {
             service: service.clone(),
             action,
@@ -230,37 +227,17 @@ impl Helm {
     }
 
     /// Every site that nginx must carry now.
-    fn sites(&mut self) -> Vec<Site> {
+    pub(super) fn sites(&mut self) -> Sites {
         let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
-        services
+        let list = services
             .iter()
             .filter_map(|service| self.site(service))
-            .collect()
-    }
-
-    /// Tells nginx of all sites when they are other ones than it was told of, in a quiet moment.
-    fn arrange(&mut self, now: Moment) {
-        let quiet = self
-            .posts
-            .values()
-            .all(|post| post.berth.open_plan().is_none());
-        if self.arranging || now < self.arrange_after || !(quiet || self.arranged.is_none()) {
-            return;
+            .collect();
+        self.site_lists += 1;
+        Sites {
+            number: self.site_lists,
+            list,
         }
-        let sites = self.sites();
-        if self.arranged.as_ref() == Some(&sites) || (sites.is_empty() && self.arranged.is_none()) {
-            return;
-        }
-        self.arranging = true;
-        self.arranged = Some(sites.clone());
-        let (arranger, wakes) = (self.parts.hands.arranger.clone(), self.parts.wakes.clone());
-        tokio::spawn(async move {
-            let result = arranger
-                .arrange(sites, None)
-                .await
-                .map_err(|failure| failure.reason);
-            drop(wakes.send(Wake::Arranged(result)).await);
-        });
     }
 
     /// Takes the samples that are due.
@@ -409,6 +386,18 @@ impl Helm {
             let lines = lines.ok().flatten().unwrap_or_default();
             drop(wakes.send(Wake::Logged { service, lines }).await);
         });
+    }
+}
+
+/// Whether containers are read after it.
+pub(super) fn changes_containers(action: Action) -> bool {
+    match action {
+        Action::Make { .. }
+        | Action::Start { .. }
+        | Action::Halt { .. }
+        | Action::Stop { .. }
+        | Action::Remove { .. } => true,
+        Action::Fetch { .. } | Action::Smoke { .. } | Action::Prove(_) => false,
     }
 }
 

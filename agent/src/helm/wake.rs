@@ -4,7 +4,8 @@ use cutover_core::swap::{Action, Failure, Incarnation};
 use cutover_core::{ServiceId, Slot};
 use tokio::sync::oneshot;
 
-use crate::docker::{Event, Found};
+use crate::docker::{Event, Found, Listing};
+use crate::helm::arrange::Sites;
 use crate::local::Ask;
 use crate::session::LinkEvent;
 
@@ -16,7 +17,7 @@ pub(crate) enum Wake {
     /// From the container engine.
     Engine(Event),
     /// This host's containers, all of them, or why they could not be listed.
-    Listed(Result<Vec<Found>, String>),
+    Listed(Result<Listing, String>),
     /// A berth's action ended; then its containers were read.
     Acted {
         service: ServiceId,
@@ -41,8 +42,11 @@ pub(crate) enum Wake {
     },
     /// The last lines of a candidate that may not stay.
     Logged { service: ServiceId, lines: String },
-    /// nginx was told of all sites, or could not be.
-    Arranged(Result<(), String>),
+    /// nginx was told of all sites, or could not be; whoever wished it.
+    Arranged {
+        sites: Sites,
+        result: Result<(), String>,
+    },
     /// Requests were counted.
     Signalled(crate::signals::Counts),
     /// Somebody on this host asks.

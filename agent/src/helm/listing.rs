@@ -1,0 +1,178 @@
+//! Reading this host's containers: once at a time, and again when that failed.
+//!
+//! Kept true: what the engine does not tell is not known. It is never taken for
+//! gone, and holds up nobody else: the berth whose container it is keeps what it
+//! saw last, and the next listing comes soon.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use cutover_core::swap::{Event, Seen};
+use cutover_core::{Moment, ServiceId};
+use cutover_daemon::logging::chain;
+use tracing::{info, warn};
+
+use crate::docker;
+use crate::helm::Helm;
+use crate::helm::wake::Wake;
+
+/// A listing that failed, or did not tell all, is tried again after this: soon enough for a swap that waits for it, and
+/// no burden to an engine in trouble.
+const LIST_AGAIN: Duration = Duration::from_secs(2);
+
+/// How the reading of containers stands.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// It is under way.
+    pub(super) busy: bool,
+    /// It began after the engine was last heard to be away.
+    pub(super) after_away: bool,
+    /// Something happened since it began.
+    again: bool,
+    /// The containers were read once since the start: what the journal did not know is known.
+    pub(super) once: bool,
+    /// Services of whose containers the last one did not tell all.
+    blurred: BTreeSet<ServiceId>,
+    /// When it is tried again.
+    pub(super) at: Option<Moment>,
+    /// What the last one did not tell, and why; said once.
+    trouble: String,
+}
+
+impl Listing {
+    /// Whether it is known what of this service runs here.
+    pub(super) fn knows(&self, service: &ServiceId) -> bool {
+        self.once && !self.blurred.contains(service)
+    }
+}
+
+impl Helm {
+    /// Reads all containers, once at a time.
+    pub(super) fn list(&mut self) {
+        if self.listing.busy {
+            self.listing.again = true;
+            return;
+        }
+        self.listing.busy = true;
+        self.listing.after_away = self.engine_was_away;
+        self.listing.at = None;
+        let (docker, wakes) = (self.parts.hands.docker.clone(), self.parts.wakes.clone());
+        tokio::spawn(async move {
+            let listed = docker.list().await.map_err(|error| chain(&error));
+            drop(wakes.send(Wake::Listed(listed)).await);
+        });
+    }
+
+    /// Reads them after a pause, unless that happens before.
+    pub(super) fn list_soon(&mut self, now: Moment) {
+        let at = now + LIST_AGAIN;
+        self.listing.at = Some(self.listing.at.map_or(at, |before| before.min(at)));
+    }
+
+    /// Reads them when the pause is over.
+    pub(super) fn list_when_due(&mut self, now: Moment) {
+        if !self.listing.busy && self.listing.at.is_some_and(|at| now >= at) {
+            self.list();
+        }
+    }
+
+    pub(super) fn not_listed(&mut self, now: Moment, why: String) {
+        self.listing.busy = false;
+        self.listing.again = false;
+        self.list_soon(now);
+        self.say_trouble(why);
+    }
+
+    pub(super) fn listed(&mut self, now: Moment, listing: docker::Listing) {
+        self.listing.busy = false;
+        let restarted = self.engine_was_away;
+        if self.listing.after_away {
+            self.engine_was_away = false;
+        }
+        let (told, blurred) = by_service(listing.found, &listing.unknown);
+        for (service, found) in &told {
+            if !self.posts.contains_key(service) && !blurred.contains(service) {
+                self.adopt(service, found);
+            }
+        }
+        let mut told = told;
+        let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
+        for service in services {
+            let found = told.remove(&service).unwrap_or_default();
+            if !blurred.contains(&service) {
+                self.see(now, &service, found, restarted);
+            } else if let Some(post) = self.posts.get_mut(&service) {
+                post.missed_restart |= restarted;
+            }
+        }
+        (self.listing.once, self.listing.blurred) = (true, blurred);
+        let why = listing.unknown.iter().map(|one| {
+            let why = chain(&one.why);
+            format!("{}: {why}", one.name)
+        });
+        self.say_trouble(why.collect::<Vec<_>>().join("; "));
+        if !listing.unknown.is_empty() {
+            self.list_soon(now);
+        }
+        if std::mem::take(&mut self.listing.again) {
+            self.list();
+        }
+    }
+
+    /// Tells a berth how its containers stand.
+    pub(super) fn see(
+        &mut self,
+        now: Moment,
+        service: &ServiceId,
+        found: Vec<docker::Found>,
+        engine_restarted: bool,
+    ) {
+        let Some(post) = self.posts.get_mut(service) else {
+            return;
+        };
+        let restarted = engine_restarted | std::mem::take(&mut post.missed_restart);
+        let seen: Seen = post.see(found, restarted);
+        post.watch_processes(&self.parts.wakes);
+        self.tell(now, service, Event::Saw(seen));
+    }
+
+    fn say_trouble(&mut self, why: String) {
+        if self.listing.trouble == why {
+            return;
+        }
+        if why.is_empty() {
+            info!("all containers are known again");
+        } else {
+            warn!(
+                why,
+                "not all containers could be read; what is not known is judged by nobody, and asked again"
+            );
+        }
+        self.listing.trouble = why;
+    }
+}
+
+/// The containers of each service, and the services of which not all are known.
+fn by_service(
+    found: Vec<docker::Found>,
+    unknown: &[docker::Unknown],
+) -> (BTreeMap<ServiceId, Vec<docker::Found>>, BTreeSet<ServiceId>) {
+    let mut by_service: BTreeMap<ServiceId, Vec<docker::Found>> = BTreeMap::new();
+    for one in found {
+        match &one.identity {
+            Ok(identity) => by_service
+                .entry(identity.service.clone())
+                .or_default()
+                .push(one),
+            Err(label) => warn!(
+                container = one.name,
+                label, "a container of this host makes no sense; it is left alone"
+            ),
+        }
+    }
+    let blurred = unknown
+        .iter()
+        .filter_map(|one| one.identity.as_ref().ok())
+        .map(|identity| identity.service.clone());
+    (by_service, blurred.collect())
+}
