@@ -25,6 +25,7 @@ pub(crate) fn before_saving(world: &mut World, host: usize, service: usize, fact
                     );
                 }
                 opens_in_its_lease(world, host, service, plan, stamped.at);
+                super::fleet::undoes_its_own(world, host, service, plan);
                 super::fleet::not_too_many(world, host, service, plan);
             }
             Fact::Sickened { why } => match phase_before(world, host, service, &facts[..i]) {
