@@ -86,6 +86,8 @@ guards! {
     ReportInGeneration,
     /// What was reached is not unreached by an older report (P12).
     ReachedStays,
+    /// A rollback undoes only what this rollout moved (P2, P12).
+    UndoOnlyMoved,
     /// A wave ends only when all of it settled (P6).
     WaveIsSettled,
     /// A rollback counter-swaps only as many hosts at once as a wave holds (P6).

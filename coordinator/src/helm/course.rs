@@ -81,6 +81,7 @@ impl Helm {
             Fact::Closed(outcome) => self.closed(number, outcome, deeds),
             Fact::WaveBegan { .. }
             | Fact::Reached { .. }
+            | Fact::WasThere { .. }
             | Fact::Fell { .. }
             | Fact::BarrierPassed
             | Fact::CommitDecided { .. }
@@ -369,8 +370,8 @@ fn committed_somewhere(live: &Live) -> bool {
     };
     let view = machine.view();
     let kept = |host: &cutover_core::rollout::HostView| {
-        host.fate == cutover_core::rollout::Fate::Committed
-            || host.target == Some(Target::Committed)
+        use cutover_core::rollout::Fate;
+        matches!(host.fate, Fate::Committed | Fate::There) || host.target == Some(Target::Committed)
     };
     !live.went_back && (view.hosts.is_empty() || view.hosts.iter().any(kept))
 }

@@ -58,6 +58,10 @@ pub(super) fn of_fact(fact: &Fact, live: &Live) -> (String, String) {
             };
             (host.to_string(), text)
         }
+        Fact::WasThere { host } => {
+            let (new, _) = sides(false);
+            (host.to_string(), format!("ran {new} already"))
+        }
         Fact::Fell { host, why } => (host.to_string(), why.clone()),
         Fact::BarrierPassed => (
             String::new(),
@@ -128,6 +132,7 @@ pub(super) fn level(fact: &Fact) -> &'static str {
         Fact::WaveBegan { .. }
         | Fact::Ordered { .. }
         | Fact::Reached { .. }
+        | Fact::WasThere { .. }
         | Fact::BarrierPassed
         | Fact::CommitDecided { .. }
         | Fact::WaveEnded { .. }

@@ -278,7 +278,8 @@ fn fate(fate: Fate) -> &'static str {
     match fate {
         Fate::Untouched => "untouched",
         Fate::Open => "open",
-        Fate::Committed => "committed",
+        // To people it is the same: it runs the candidate, and stays there. The timeline says whence.
+        Fate::Committed | Fate::There => "committed",
         Fate::Back => "back",
         Fate::Stuck => "stuck",
     }
@@ -290,7 +291,7 @@ fn is_mixed(hosts: &[HostView], from: u64, to: u64) -> bool {
         return false;
     }
     let serves_new = |host: &HostView| match host.fate {
-        Fate::Committed | Fate::Stuck => true,
+        Fate::Committed | Fate::There | Fate::Stuck => true,
         Fate::Open => matches!(host.reached, Some(Target::Serving(_) | Target::Committed)),
         Fate::Untouched | Fate::Back => false,
     };

@@ -105,7 +105,7 @@ impl Rollout {
         }
         let upright: Vec<_> = self
             .members(wave)
-            .filter(|(_, seat)| seat.fell.is_none() && seat.fate() != Fate::Committed)
+            .filter(|(_, seat)| seat.fell.is_none() && !seat.runs_candidate())
             .collect();
         if let Some(fact) = self.take_back_fallen() {
             return Some(fact);
@@ -218,7 +218,7 @@ impl Rollout {
         let last = wave + 1 == self.plan.waves();
         match seat.fate() {
             Fate::Untouched => false,
-            Fate::Committed | Fate::Back | Fate::Stuck => true,
+            Fate::Committed | Fate::There | Fate::Back | Fate::Stuck => true,
             Fate::Open if seat.fell.is_some() => self.gone(now, seat) || self.is_late(now, seat),
             Fate::Open if seat.decided => self.gone(now, seat) || self.is_late(now, seat),
             Fate::Open => at_end && !last && seat.is_watched(),
@@ -246,11 +246,7 @@ impl Rollout {
     }
 
     fn forward_outcome(&self) -> Outcome {
-        let all = self.plan.skipped.is_empty()
-            && self
-                .seats
-                .values()
-                .all(|seat| seat.fate() == Fate::Committed);
+        let all = self.plan.skipped.is_empty() && self.seats.values().all(Seat::runs_candidate);
         if all {
             Outcome::Committed
         } else {
@@ -315,7 +311,8 @@ impl Rollout {
         let all = self.seats.values().all(|seat| match seat.fate() {
             Fate::Back => true,
             Fate::Untouched => seat.is_at_incumbent(),
-            Fate::Open | Fate::Committed | Fate::Stuck => false,
+            // What it ran before is not what it was to go back to.
+            Fate::Open | Fate::Committed | Fate::There | Fate::Stuck => false,
         });
         match (all, asked) {
             (true, true) => Outcome::Aborted,

@@ -40,6 +40,12 @@ pub enum Fact {
         /// Where.
         target: Target,
     },
+    /// A host turned out to run the candidate already: no swap of this rollout led there, so
+    /// none is undone.
+    WasThere {
+        /// Which.
+        host: HostId,
+    },
     /// A host's candidate may not stay: by the host's verdict, or because it took too long.
     Fell {
         /// Which.

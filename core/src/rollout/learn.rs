@@ -1,7 +1,8 @@
 //! What the hosts' reports, or their silence, show.
 //!
 //! It keeps true: a report counts only in the standing order's generation; what
-//! was reached is not unreached by an older one (P12). A rollout that an old
+//! was reached is not unreached by an older one (P12); a host that ran the candidate
+//! already was not moved, so nothing of it is undone (P2, P12). A rollout that an old
 //! backup has set back learns here what it forgot.
 
 use std::time::Duration;
@@ -9,11 +10,11 @@ use std::time::Duration;
 use crate::generation::Generation;
 use crate::guard::{Guard, guard};
 use crate::moment::Moment;
-use crate::name::HostId;
+use crate::name::{HostId, RevisionNumber};
 use crate::rollout::fact::Fact;
-use crate::rollout::seat::{Fate, Seat};
+use crate::rollout::seat::{Fate, Seat, Standing};
 use crate::rollout::{Rollout, Stage};
-use crate::swap::{Side, Target};
+use crate::swap::{Report, Side, Target};
 
 impl Rollout {
     /// What the hosts' reports, or their silence, have shown.
@@ -55,11 +56,8 @@ impl Rollout {
                     });
                 }
             }
-            if let Some(why) = self.refused(seat).filter(|_| seat.fell.is_none()) {
-                return Some(Fact::Fell {
-                    host: host.clone(),
-                    why,
-                });
+            if let Some(fact) = self.refused(host, seat) {
+                return Some(fact);
             }
             let late = seat.fell.is_none()
                 && self.is_late(now, seat)
@@ -132,27 +130,16 @@ impl Rollout {
     fn vanished(&self, host: &HostId, seat: &Seat) -> Option<Fact> {
         let order = seat.order?;
         let (report, _) = seat.report.as_ref()?;
-        let open = report
-            .swap
-            .as_ref()
-            .is_some_and(|swap| swap.phase.is_some());
         let beyond = report.fence >= order.generation && seat.swap().is_none();
-        if !beyond || open {
+        if !beyond || is_open(report) {
             return None;
         }
-        let side = |side: Option<&Side>| side.map(|side| side.revision);
-        let (a, b) = (
-            side(seat.plan.kind.incumbent()),
-            side(seat.plan.kind.candidate()),
-        );
-        let (from, to) = if order.counter { (b, a) } else { (a, b) };
-        let host = host.clone();
+        let (from, to) = ends(order, seat);
         if report.current == to {
-            let target = Target::Committed;
-            return Some(Fact::Reached { host, target });
+            return Some(self.arrived(host, seat, order, report));
         }
-        let asked = order.target == Target::Reverted || seat.fell.is_some();
-        if report.current == from && asked {
+        let host = host.clone();
+        if report.current == from && is_to_go_back(order, seat) {
             let target = Target::Reverted;
             return Some(Fact::Reached { host, target });
         }
@@ -160,11 +147,40 @@ impl Rollout {
         seat.fell.is_none().then_some(Fact::Fell { host, why })
     }
 
-    fn refused(&self, seat: &Seat) -> Option<String> {
+    /// A host that refused its order: it is where that leads already, or its candidate may not stay.
+    fn refused(&self, host: &HostId, seat: &Seat) -> Option<Fact> {
         let order = seat.order?;
-        let refusal = seat.report.as_ref()?.0.refusal.as_ref()?;
-        (refusal.generation == order.generation)
-            .then(|| format!("the host refused: {}", refusal.why))
+        let (report, _) = seat.report.as_ref()?;
+        let refusal = report.refusal.as_ref()?;
+        if refusal.generation != order.generation {
+            return None;
+        }
+        let (_, to) = ends(order, seat);
+        if report.current == to && !is_open(report) {
+            return Some(self.arrived(host, seat, order, report));
+        }
+        let why = format!("the host refused: {}", refusal.why);
+        let host = host.clone();
+        seat.fell.is_none().then_some(Fact::Fell { host, why })
+    }
+
+    /// A host without a swap of its order runs what that order leads to. What this rollout brought
+    /// there, it may have to undo; what was there before, it never may: that could be all that serves.
+    fn arrived(&self, host: &HostId, seat: &Seat, order: Standing, report: &Report) -> Fact {
+        let ours = report.swap.as_ref().is_some_and(|swap| {
+            swap.rollout == self.plan.id
+                && swap.generation.epoch >= self.plan.epoch
+                && swap.reached == Some(Target::Committed)
+                && swap.candidate == report.current
+        });
+        let on_its_way = seat.reached.is_some() && !is_to_go_back(order, seat);
+        let moved = order.counter || ours || on_its_way;
+        let (host, target) = (host.clone(), Target::Committed);
+        if guard(Guard::UndoOnlyMoved, moved) {
+            Fact::Reached { host, target }
+        } else {
+            Fact::WasThere { host }
+        }
     }
 
     /// A step took longer than it may.
@@ -211,6 +227,27 @@ impl Rollout {
         seat.away_since
             .is_some_and(|since| now >= since.max(self.listening_since) + self.plan.lease)
     }
+}
+
+/// The revisions that an order leads from, and to.
+fn ends(order: Standing, seat: &Seat) -> (Option<RevisionNumber>, Option<RevisionNumber>) {
+    let side = |side: Option<&Side>| side.map(|side| side.revision);
+    let (a, b) = (
+        side(seat.plan.kind.incumbent()),
+        side(seat.plan.kind.candidate()),
+    );
+    if order.counter { (b, a) } else { (a, b) }
+}
+
+/// Its candidate may not stay.
+fn is_to_go_back(order: Standing, seat: &Seat) -> bool {
+    order.target == Target::Reverted || seat.fell.is_some()
+}
+
+/// A swap is under way on the host, whosever it is.
+fn is_open(report: &Report) -> bool {
+    let swap = report.swap.as_ref();
+    swap.is_some_and(|swap| swap.phase.is_some())
 }
 
 /// Whether a report of having reached `target` is older than what is known.

@@ -22,7 +22,7 @@ use crate::guard::{Guard, guard};
 use crate::moment::Moment;
 use crate::name::HostId;
 use crate::rollout::seat::{Seat, Standing};
-use crate::swap::{Report, SwapOrder, Target};
+use crate::swap::{Report, SwapOrder};
 
 /// The machine of one rollout.
 #[derive(Clone, Debug)]
@@ -200,6 +200,7 @@ impl Rollout {
                         .is_none_or(|order| order.generation != *generation)
                     {
                         seat.reached = None;
+                        seat.was_there = false;
                     }
                     seat.order = Some(Standing {
                         generation: *generation,
@@ -212,8 +213,11 @@ impl Rollout {
             Fact::Reached { host, target } => {
                 if let Some(seat) = self.seats.get_mut(host) {
                     seat.reached = Some(*target);
-                    seat.committed |= *target == Target::Committed
-                        && seat.order.is_some_and(|order| !order.counter);
+                }
+            }
+            Fact::WasThere { host } => {
+                if let Some(seat) = self.seats.get_mut(host) {
+                    seat.was_there = true;
                 }
             }
             Fact::Fell { host, why } => {
@@ -302,12 +306,7 @@ impl Rollout {
         }
         let order = |seat: &Seat| {
             let order = seat.order?;
-            if seat.reached == Some(order.target)
-                && !matches!(order.target, Target::Prepared | Target::Serving(_))
-            {
-                return None;
-            }
-            if seat.reached == Some(Target::Reverted) || seat.reached == Some(Target::Committed) {
+            if seat.fate() != Fate::Open {
                 return None;
             }
             let (clock, heard) = seat.clock?;

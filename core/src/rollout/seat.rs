@@ -18,8 +18,8 @@ pub(super) struct Seat {
     pub(super) order: Option<Standing>,
     /// How far the standing order's swap got.
     pub(super) reached: Option<Target>,
-    /// Its forward swap ended committed.
-    pub(super) committed: bool,
+    /// It ran the candidate already: no swap of this rollout led there.
+    pub(super) was_there: bool,
     /// No failure takes it back any more.
     pub(super) decided: bool,
     /// Why its candidate may not stay.
@@ -52,6 +52,8 @@ pub enum Fate {
     Open,
     /// It runs the candidate, for good.
     Committed,
+    /// It ran the candidate already: this rollout did not move it, and takes nothing back.
+    There,
     /// It runs what it ran before.
     Back,
     /// It could not be brought back from a committed candidate.
@@ -66,7 +68,7 @@ impl Seat {
             wave,
             order: None,
             reached: None,
-            committed: false,
+            was_there: false,
             decided: false,
             fell: None,
             report: None,
@@ -79,6 +81,7 @@ impl Seat {
     pub(super) fn fate(&self) -> Fate {
         match (&self.order, self.reached) {
             (None, _) => Fate::Untouched,
+            (Some(_), _) if self.was_there => Fate::There,
             (Some(order), Some(Target::Committed)) => {
                 if order.counter {
                     Fate::Back
@@ -95,6 +98,11 @@ impl Seat {
             }
             (Some(_), Some(Target::Prepared | Target::Serving(_)) | None) => Fate::Open,
         }
+    }
+
+    /// It runs the candidate, for good, whoever brought it there.
+    pub(super) fn runs_candidate(&self) -> bool {
+        matches!(self.fate(), Fate::Committed | Fate::There)
     }
 
     /// The host is in change: some request may be answered by either revision, or soon.

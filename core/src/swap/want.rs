@@ -28,7 +28,7 @@ impl Berth {
             act: self.act(now, flip.is_some()),
             watch: self.watch(),
             count,
-            out: self.out(flip.unwrap_or(self.route)),
+            out: self.out(flip),
         }
     }
 
@@ -284,10 +284,10 @@ impl Berth {
         })
     }
 
-    /// The replica of each slot that shall get no requests under this route: one that must pass
-    /// (again), or fails, beside others that can serve. Nobody is out where nobody can. Of several
+    /// The replica of each slot that shall get no requests, now and once the route is flipped (a flip
+    /// may fail): one that must pass (again), or fails, beside others that can serve. Nobody is out where nobody can. Of several
     /// the first that runs is: what does not run refuses, and is passed over, anyway.
-    fn out(&self, route: Route) -> Option<BTreeSet<(Slot, u32)>> {
+    fn out(&self, flip: Option<Route>) -> Option<BTreeSet<(Slot, u32)>> {
         if !self.sight.looked {
             return None;
         }
@@ -298,7 +298,8 @@ impl Berth {
         let candidate = self.swap.as_ref().and_then(Swap::candidate);
         let mut out = BTreeSet::new();
         for (side, slot) in current.into_iter().chain(candidate) {
-            if !side.traffic || !route.reaches(slot) {
+            let reached = self.route.reaches(slot) || flip.is_some_and(|to| to.reaches(slot));
+            if !side.traffic || !reached {
                 continue;
             }
             let (able, not): (Vec<u32>, Vec<u32>) = (1..=side.replicas)

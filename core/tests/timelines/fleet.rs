@@ -252,6 +252,7 @@ pub fn say(fact: &Fact) -> String {
             format!("{host} ordered {target} in {generation}{counter}")
         }
         Fact::Reached { host, target } => format!("{host} is {target}"),
+        Fact::WasThere { host } => format!("{host} ran it already"),
         Fact::Fell { host, why } => format!("{host} fell: {why}"),
         Fact::CommitDecided { hosts } => {
             let names: Vec<_> = hosts.iter().map(ToString::to_string).collect();

@@ -1,6 +1,6 @@
 //! After commit: replicas that hang, crash or must pass again in a slot that serves.
 
-use cutover_core::swap::{Action, Event, Side, Target};
+use cutover_core::swap::{Action, Event, SeenState, Side, Target};
 use cutover_core::{Route, Slot};
 
 use crate::bench::{Bench, at, change, plan, revision, side};
@@ -206,4 +206,34 @@ fn bench_side() -> Side {
         revision: revision(2),
         ..alone()
     }
+}
+
+#[test]
+fn p1_what_is_out_stays_out_until_the_route_has_really_changed() {
+    // A flip that failed left the old route, with the replica that had to pass again taken in.
+    let mut next = watched();
+    next.revision = revision(2);
+    let order = plan(1, change(watched(), next));
+    let mut bench = Bench::running(&watched());
+    bench.order(&order, crate::bench::SERVING);
+    bench.exits_one(Slot::Blue, 1, 1, 1);
+    bench.sample_one(Slot::Green, 1, true, 2);
+    bench.sample_one(Slot::Green, 2, true, 1);
+    assert_eq!(bench.out(), [(Slot::Blue, 1)]);
+    let SeenState::Up(incarnation) = bench.containers[&(Slot::Green, 2, 2)] else {
+        panic!("it does not run")
+    };
+    let passes = Event::Sampled {
+        slot: Slot::Green,
+        replica: 2,
+        incarnation,
+        healthy: true,
+        evidence: String::new(),
+    };
+    let _ = bench.berth.handle(at(bench.now), passes);
+    let want = bench.berth.want(at(bench.now));
+    assert_eq!(want.flip, Some(Route::Alone(Slot::Green)));
+    assert_eq!(bench.out(), [(Slot::Blue, 1)]);
+    bench.oblige();
+    assert_eq!(bench.out(), []);
 }

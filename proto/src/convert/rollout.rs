@@ -124,6 +124,7 @@ impl v1::RolloutFact {
                 host: host.to_string(),
                 target: Some((*target).into()),
             }),
+            core::Fact::WasThere { host } => Wire::WasThere(host.to_string()),
             core::Fact::Fell { host, why } => Wire::Fell(v1::Fell {
                 host: host.to_string(),
                 why: why.clone(),
@@ -175,6 +176,9 @@ impl TryFrom<v1::RolloutFact> for core::Stamped {
             Wire::Reached(reached) => core::Fact::Reached {
                 host: reached.host.parse()?,
                 target: need(reached.target, "a target")?.try_into()?,
+            },
+            Wire::WasThere(host) => core::Fact::WasThere {
+                host: host.parse()?,
             },
             Wire::Fell(fell) => core::Fact::Fell {
                 host: fell.host.parse()?,

@@ -44,6 +44,8 @@ faults! {
     CoordinatorRestored 40,
     /// The coordinator can't save.
     CoordinatorDiskFull 80,
+    /// A rollout is planned on what a host ran once, or on its silence.
+    PlannedOnOldNews 2500,
     /// A message is lost.
     MessageLost 1500,
     /// A message takes seconds.

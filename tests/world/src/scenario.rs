@@ -10,6 +10,7 @@ use cutover_core::{RevisionNumber, Slot};
 
 use crate::chance::Chance;
 use crate::coordinator::name;
+use crate::fault::Fault;
 use crate::host::{Container, Disk, Engine, Front, Host, State};
 use crate::queue::Happening;
 use crate::world::{BEGIN, MS, Nature, S, Service, Temper, World, restart};
@@ -446,12 +447,19 @@ impl World {
         policy: RolloutPolicy,
     ) -> Option<RolloutPlan> {
         let number = self.serial();
+        // A report was lost, or its journal was, and the containers were adopted after the hello.
+        let old_news: Vec<Option<Option<RevisionNumber>>> = (0..self.hosts.len())
+            .map(|_| {
+                let strikes = self.strikes(Fault::PlannedOnOldNews);
+                strikes.then(|| self.chance.pick(&[None, None, Some(RevisionNumber::FIRST)]))
+            })
+            .collect();
         let of = &self.services[service];
         let memory = self.coordinator.memory.as_ref()?;
         let (mut hosts, mut skipped) = (Vec::new(), Vec::new());
-        for host in 0..self.hosts.len() {
+        for (host, old) in old_news.into_iter().enumerate() {
             let report = memory.reports.get(&(host, service));
-            let current = report.and_then(|report| report.current);
+            let current = old.unwrap_or(report.and_then(|report| report.current));
             let wanted = to.filter(|_| of.placement[host]);
             let kind = match (current, wanted) {
                 (None, None) => continue,

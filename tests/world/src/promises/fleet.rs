@@ -3,9 +3,10 @@
 use cutover_core::HostId;
 use cutover_core::rollout::{Fact as RolloutFact, Fate, Outcome, Stamped as RolloutStamped};
 use cutover_core::spec::CommitRule;
-use cutover_core::swap::Phase;
+use cutover_core::swap::{Fact as SwapFact, Kind, Phase};
 
 use crate::coordinator::index;
+use crate::fault::Fault;
 use crate::map;
 use crate::promises::Promise;
 use crate::scenario::{LEASE, PROGRESS};
@@ -71,6 +72,47 @@ pub(super) fn not_too_many(
                 others + 1
             ),
         );
+    }
+}
+
+/// P2, P12: a rollback undoes only what its rollout has moved.
+pub(super) fn undoes_its_own(
+    world: &mut World,
+    host: usize,
+    service: usize,
+    plan: &cutover_core::swap::SwapPlan,
+) {
+    let mut rollouts = world.coordinator.store.rollouts.iter();
+    let Some(saved) = rollouts.find(|saved| saved.plan.id == plan.rollout) else {
+        return;
+    };
+    let candidate = |kind: &Kind| kind.candidate().map(|side| side.revision);
+    let mut hosts = saved.plan.hosts.iter();
+    let Some(ours) = hosts.find(|of| index(&of.host) == host) else {
+        return;
+    };
+    let forward = candidate(&ours.kind);
+    if candidate(&plan.kind) == forward {
+        return;
+    }
+    let (mut open, mut moved) = (None, false);
+    for stamped in &world.hosts[host].disk.journal[service] {
+        match &stamped.fact {
+            SwapFact::Opened { plan, .. } => open = Some(plan),
+            SwapFact::Committed => {
+                moved |= open.is_some_and(|open| {
+                    open.rollout == plan.rollout && candidate(&open.kind) == forward
+                });
+            }
+            _ => {}
+        }
+    }
+    if !moved {
+        let what = format!(
+            "h{host} s{service}: {} undoes what it never did",
+            plan.rollout
+        );
+        world.breach(Promise::P12, what);
     }
 }
 
@@ -176,16 +218,17 @@ fn barrier_is_fresh(world: &mut World, id: usize) {
     let Some(memory) = &world.coordinator.memory else {
         return;
     };
-    let fell = |host: &HostId| {
+    // One that fell, or ran it already, is not waited for.
+    let apart = |host: &HostId| {
         let mut facts = saved.facts.iter();
-        facts.any(
-            |stamped| matches!(&stamped.fact, RolloutFact::Fell { host: name, .. } if name == host),
-        )
+        facts.any(|stamped| {
+            matches!(&stamped.fact, RolloutFact::Fell { host: name, .. } | RolloutFact::WasThere { host: name } if name == host)
+        })
     };
     let stale = saved.plan.hosts.iter().find(|plan| {
         let told = memory.told_at.get(&(index(&plan.host), saved.service));
         let age = told.map_or(u64::MAX, |told| world.now - told);
-        age > LEASE / 3 && !fell(&plan.host)
+        age > LEASE / 3 && !apart(&plan.host)
     });
     if let Some(stale) = stale {
         let what = format!(
@@ -208,6 +251,7 @@ fn outcome_is_true(world: &mut World, id: usize, outcome: Outcome) {
         return;
     };
     let view = live.machine.view();
+    let old_news = world.faults.has(Fault::PlannedOnOldNews);
     let mut wrong = None;
     for host in &view.hosts {
         let Some(plan) = saved.plan.hosts.iter().find(|plan| plan.host == host.host) else {
@@ -238,10 +282,11 @@ fn outcome_is_true(world: &mut World, id: usize, outcome: Outcome) {
             continue;
         }
         let should = match host.fate {
-            Fate::Committed | Fate::Stuck => Some(b),
+            Fate::Committed | Fate::There | Fate::Stuck => Some(b),
             Fate::Back => Some(a),
-            // In a rollout that ended mixed it may be anywhere: nothing was asked of it.
-            Fate::Untouched => (outcome != Outcome::Mixed).then_some(a),
+            // In a rollout that ended mixed it may be anywhere: nothing was asked of it. So may one that was
+            // planned on old news.
+            Fate::Untouched => (outcome != Outcome::Mixed && !old_news).then_some(a),
             Fate::Open => None,
         };
         if should.is_some_and(|should| should != runs) {
@@ -251,7 +296,7 @@ fn outcome_is_true(world: &mut World, id: usize, outcome: Outcome) {
             ));
         }
         let fits = match outcome {
-            Outcome::Committed => host.fate == Fate::Committed,
+            Outcome::Committed => matches!(host.fate, Fate::Committed | Fate::There),
             Outcome::RolledBack | Outcome::Aborted => {
                 matches!(host.fate, Fate::Back | Fate::Untouched)
             }

@@ -25,6 +25,7 @@ pub(crate) fn before_saving(world: &mut World, host: usize, service: usize, fact
                     );
                 }
                 opens_in_its_lease(world, host, service, plan, stamped.at);
+                super::fleet::undoes_its_own(world, host, service, plan);
                 super::fleet::not_too_many(world, host, service, plan);
             }
             Fact::Sickened { why } => match phase_before(world, host, service, &facts[..i]) {
@@ -171,10 +172,13 @@ fn cause_is_named(
         let found = world.hosts[host].containers.get(&key);
         found.is_none_or(|one| one.crashed_at > 0 && one.crashed_at + 10 * S > world.now)
     });
+    // It ended with its engine, and nobody could know that yet.
+    let engine = &world.hosts[host].engine;
+    let unknown = !engine.up && world.now < engine.down_since + 100 * MS;
     let proxy = [Fault::NginxDown, Fault::NginxStuck, Fault::FlipFails];
     // Leases are looked at by themselves: one that is over may be renewed before this is durable.
     why.contains("lease")
-        || (asked(why) && (temper != Temper::Good || crashed))
+        || (asked(why) && (temper != Temper::Good || crashed || unknown))
         || (why.contains("did not follow") && proxy.iter().any(|fault| world.faults.has(*fault)))
         || why.contains("for good")
         || why.contains("stayed away")
