@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cutover_core::spec::{Listener, ServiceSpec};
-use cutover_core::swap::{Action, Berth, Incarnation, Seen, SeenReplica, SeenState, Stamped};
+use cutover_core::swap::{
+    Action, Berth, Incarnation, Phase, Seen, SeenReplica, SeenState, Stamped,
+};
 use cutover_core::{Moment, RevisionNumber, ServiceId, Slot};
 use cutover_proto::v1;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
@@ -24,8 +27,12 @@ use crate::traffic::{REQUEST_TIMEOUT, Site};
 #[derive(Debug)]
 pub(crate) struct Post {
     pub(crate) berth: Berth,
-    /// The action that is under way.
+    /// The action that is under way, fetching apart.
     pub(crate) busy: Option<Action>,
+    /// Its task: an answer about an image clears `busy`, too.
+    pub(crate) work: Option<JoinHandle<()>>,
+    /// The image that is being had. It touches no container, so a restart goes on beside it.
+    pub(crate) fetching: Option<(RevisionNumber, AbortOnDropHandle<()>)>,
     /// Facts that could not be kept yet; nothing is done before they are.
     pub(crate) unsaved: Vec<Stamped>,
     /// Why they could not.
@@ -88,6 +95,8 @@ impl Post {
         Self {
             berth,
             busy: None,
+            work: None,
+            fetching: None,
             unsaved: Vec::new(),
             unkept: None,
             specs: BTreeMap::new(),
@@ -110,6 +119,23 @@ impl Post {
             told: None,
             kept: None,
         }
+    }
+
+    /// Whether an action can begin: nothing else is under way that it could get in the way of.
+    pub(crate) fn takes_up(&mut self, action: Action) -> bool {
+        if let Action::Fetch { revision } = action {
+            let had = self.fetching.as_ref();
+            return !had.is_some_and(|(of, task)| *of == revision && !task.is_finished());
+        }
+        let works = self.work.as_ref().is_some_and(|task| !task.is_finished());
+        self.busy.is_none() && !works
+    }
+
+    /// Gives up an image that nobody wants any more.
+    pub(crate) fn drop_fetch(&mut self) {
+        let candidate = self.berth.candidate().map(|settled| settled.side.revision);
+        let wanted = candidate.filter(|_| self.berth.phase() == Some(Phase::Fetching));
+        self.fetching.take_if(|(of, _)| Some(*of) != wanted);
     }
 
     /// Whether all that belongs to its account is there: facts are kept, the log of one that fell and the last count

@@ -7,6 +7,7 @@ use cutover_core::spec::{Check, ServiceSpec};
 use cutover_core::swap::{Action, Event, Pace, Target, Watch};
 use cutover_core::{Moment, ServiceId, Slot};
 use cutover_daemon::logging::chain;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
 use crate::helm::act::Job;
@@ -100,10 +101,12 @@ impl Helm {
         let Some(post) = self.posts.get_mut(service) else {
             return;
         };
-        if post.busy.is_some() || !post.unsaved.is_empty() {
+        post.drop_fetch();
+        if !post.unsaved.is_empty() {
             return;
         }
-        let Some(action) = post.berth.want(now).act else {
+        let wanted = post.berth.want(now).act;
+        let Some(action) = wanted.filter(|action| post.takes_up(*action)) else {
             return;
         };
         // Its log would go with it.
@@ -122,16 +125,13 @@ impl Helm {
                 return;
             }
         };
-        if let Some(post) = self.posts.get_mut(service) {
-            post.busy = Some(action);
-        }
         debug!(%service, ?action, "an action begins");
-        let (hands, wakes, service) = (
-            self.parts.hands.clone(),
-            self.parts.wakes.clone(),
-            service.clone(),
-        );
-        tokio::spawn(async move {
+        let (hands, wakes) = (self.parts.hands.clone(), self.parts.wakes.clone());
+        let Some(post) = self.posts.get_mut(service) else {
+            return;
+        };
+        let service = service.clone();
+        let task = tokio::spawn(async move {
             let result = hands.act(&job).await;
             let found = if changes_containers(action) {
                 hands.look(&service).await
@@ -149,6 +149,11 @@ impl Helm {
                     .await,
             );
         });
+        if let Action::Fetch { revision } = action {
+            post.fetching = Some((revision, AbortOnDropHandle::new(task)));
+        } else {
+            (post.busy, post.work) = (Some(action), Some(task));
+        }
     }
 
     /// All that an action needs.

@@ -45,7 +45,10 @@ pub struct Berth {
     pub(super) hold: bool,
     // From here on: never stored.
     pub(super) sight: Sight,
+    /// Of the steps of a swap, and of what is tidied up.
     pub(super) effort: Effort,
+    /// Of restarts: what should run is nobody's step.
+    pub(super) upkeep: Effort,
     pub(super) lease_until: Moment,
     /// Until when a started agent, which does not know the lease, waits to be told.
     pub(super) patient_until: Moment,
@@ -178,6 +181,7 @@ impl Berth {
             hold: false,
             sight: Sight::default(),
             effort: Effort::default(),
+            upkeep: Effort::default(),
             lease_until: Moment::ZERO,
             patient_until: Moment::ZERO,
             refusal: None,
@@ -267,6 +271,10 @@ impl Berth {
                     self.patient_until = now + RESTART_PATIENCE;
                 }
                 self.sight.see(now, &seen);
+                let mut kept = self.kept().into_iter();
+                if kept.all(|(side, slot)| self.restart_due(side, slot).is_none()) {
+                    self.upkeep = Effort::default();
+                }
                 None
             }
             Event::Exited {
@@ -308,17 +316,26 @@ impl Berth {
     }
 
     fn failed(&mut self, now: Moment, action: Action, failure: Failure) -> Option<Fact> {
-        if !guard(Guard::AnswerToWanted, self.want(now).act == Some(action)) {
+        if !guard(Guard::AnswerToWanted, self.awaits(now, action)) {
             return None;
         }
-        self.effort.failed(now, &failure.reason);
+        let effort = if self.keeps(action) {
+            &mut self.upkeep
+        } else {
+            &mut self.effort
+        };
+        effort.failed(now, &failure.reason);
         self.note_try(now, action);
         let swap = self.swap.as_ref()?;
-        // What is only tidied up says nothing of the candidate.
-        let step = !matches!(
-            action,
-            Action::Halt { .. } | Action::Stop { .. } | Action::Remove { .. }
-        );
+        // What is only tidied up says nothing of the candidate, nor does the incumbent's restart.
+        let step = match action {
+            Action::Halt { .. } | Action::Stop { .. } | Action::Remove { .. } => false,
+            Action::Start { slot, .. } => slot == swap.slot,
+            Action::Fetch { .. }
+            | Action::Make { .. }
+            | Action::Smoke { .. }
+            | Action::Prove(_) => true,
+        };
         (step && !failure.transient && swap.phase.may_fail()).then_some(Fact::Sickened {
             why: failure.reason,
         })

@@ -195,7 +195,11 @@ impl Berth {
             healthy: self.candidate_healthy(swap) && self.sight.engine_lost.is_none(),
             watched: swap.watched,
             why: swap.why.clone(),
-            trouble: self.effort.trouble.clone(),
+            trouble: self
+                .effort
+                .trouble
+                .clone()
+                .or_else(|| self.upkeep.trouble.clone()),
             waits: self
                 .waits_for(now)
                 .map(|deadline| (deadline.what.to_owned(), deadline.at.since(now))),

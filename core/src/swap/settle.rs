@@ -201,14 +201,16 @@ impl Berth {
 
     /// What a finished action means where the berth stands; late answers mean nothing.
     pub(super) fn did(&mut self, now: Moment, action: Action) -> Option<Fact> {
-        if !guard(Guard::AnswerToWanted, self.want(now).act == Some(action)) {
+        if !guard(Guard::AnswerToWanted, self.awaits(now, action)) {
             return None;
         }
-        self.effort = Default::default();
-        let phase = self.swap.as_ref().map(|swap| swap.phase);
-        if !matches!(phase, Some(Phase::Starting | Phase::Reviving)) {
+        if self.keeps(action) {
+            self.upkeep = Default::default();
             self.note_try(now, action);
+        } else {
+            self.effort = Default::default();
         }
+        let phase = self.swap.as_ref().map(|swap| swap.phase);
         match (action, phase) {
             (Action::Fetch { .. }, Some(Phase::Fetching)) => Some(Fact::Fetched),
             (Action::Make { .. }, Some(Phase::Making)) => Some(Fact::Made),

@@ -22,11 +22,13 @@ impl Berth {
     #[must_use]
     pub fn deadline(&self, now: Moment) -> Option<Deadline> {
         let mut all = self.waits();
-        if !self.effort.ready(now) {
-            all.push(Deadline {
-                at: self.effort.not_before(),
-                what: "the next try",
-            });
+        for effort in [&self.effort, &self.upkeep] {
+            if !effort.ready(now) {
+                all.push(Deadline {
+                    at: effort.not_before(),
+                    what: "the next try",
+                });
+            }
         }
         for (side, slot) in self.kept() {
             if let Some(at) = self.restart_due(side, slot) {

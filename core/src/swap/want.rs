@@ -119,20 +119,36 @@ impl Berth {
         }
     }
 
-    /// The one step that takes time. While the route is to change, nothing else is done: what starts
-    /// might be a backup still, and what stops might be asked still.
+    /// The one step that takes time. What should run and does not comes first: the step may be a long
+    /// one, and meanwhile nobody serves. Each has its own patience, so neither keeps the other waiting
+    /// by failing.
     fn act(&self, now: Moment, flipping: bool) -> Option<Action> {
-        if flipping && !guard(Guard::FlipBeforeAct, false) {
-            return None;
-        }
-        if !self.effort.ready(now) || !guard(Guard::ActAfterLook, self.sight.looked) {
+        self.restart(now, flipping)
+            .or_else(|| self.other(now, flipping))
+    }
+
+    /// While the route is to change, nothing else is done: what starts might be a backup still, and
+    /// what stops might be asked still.
+    fn may_act(&self, flipping: bool) -> bool {
+        guard(Guard::FlipBeforeAct, !flipping) && guard(Guard::ActAfterLook, self.sight.looked)
+    }
+
+    /// The restart that is wanted now.
+    fn restart(&self, now: Moment, flipping: bool) -> Option<Action> {
+        let beside = self.swap.as_ref().and_then(|swap| self.twice(swap));
+        (self.may_act(flipping) && self.upkeep.ready(now) && beside.is_none())
+            .then(|| self.keep_running(now))?
+    }
+
+    /// What is wanted now besides restarts.
+    fn other(&self, now: Moment, flipping: bool) -> Option<Action> {
+        if !self.may_act(flipping) || !self.effort.ready(now) {
             return None;
         }
         let Some(swap) = &self.swap else {
             return self
                 .tidy()
                 .or_else(|| self.halt())
-                .or_else(|| self.keep_running(now))
                 .or_else(|| self.surplus());
         };
         // Whatever is left of an ended swap may hold an address that is needed now.
@@ -144,7 +160,23 @@ impl Berth {
             .filter(|_| begins)
             .or_else(|| self.twice(swap))
             .or_else(|| self.step_of(swap))
-            .or_else(|| self.keep_running(now))
+    }
+
+    /// Whether an answer to this action still says something: it is a step or a restart that is wanted
+    /// now, whichever of them comes first.
+    pub(super) fn awaits(&self, now: Moment, action: Action) -> bool {
+        let flipping = self.want(now).flip.is_some();
+        let wanted = [self.restart(now, flipping), self.other(now, flipping)];
+        wanted.contains(&Some(action))
+    }
+
+    /// Whether an action starts again what should run, and is no step of the swap.
+    pub(super) fn keeps(&self, action: Action) -> bool {
+        let kept = self.kept();
+        kept.into_iter().any(|(side, slot)| {
+            let revision = side.revision;
+            action == Action::Start { slot, revision }
+        })
     }
 
     /// What made room runs again, by an engine that did late what it was asked: it must not

@@ -237,3 +237,73 @@ fn p1_what_is_out_stays_out_until_the_route_has_really_changed() {
     bench.oblige();
     assert_eq!(bench.out(), []);
 }
+
+fn next_of(side: Side) -> Side {
+    Side {
+        revision: revision(2),
+        ..side
+    }
+}
+
+#[test]
+fn p7_what_serves_is_started_again_while_its_successor_is_being_had() {
+    // A sole replica died in the four minutes of a pull, and nobody served until it was over.
+    let order = plan(1, change(alone(), next_of(alone())));
+    let (fetch, start) = (
+        Action::Fetch {
+            revision: revision(2),
+        },
+        Action::Start {
+            slot: Slot::Blue,
+            revision: revision(1),
+        },
+    );
+    let mut bench = Bench::running(&alone());
+    bench.obliging = false;
+    bench.order(&order, Target::Prepared);
+    assert_eq!(bench.berth.want(at(bench.now)).act, Some(fetch));
+    bench.exits(Slot::Blue, 1, 1);
+    bench.pass_time(1_000);
+    assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
+    bench.take();
+    // What was under way has come to its end all the same.
+    bench.tell(Event::Did(fetch));
+    bench.told(&["Fetched"]);
+    assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
+}
+
+#[test]
+fn a_restart_that_fails_keeps_no_swap_waiting_and_condemns_no_candidate() {
+    let order = plan(1, change(alone(), next_of(alone())));
+    let mut bench = Bench::running(&alone());
+    bench.obliging = false;
+    bench.order(&order, Target::Prepared);
+    bench.exits(Slot::Blue, 1, 1);
+    bench.pass_time(1_000);
+    bench.take();
+    bench.fails(false, "no such image");
+    bench.told(&[]);
+    bench.obliging = true;
+    bench.oblige();
+    let told = bench.take();
+    assert!(told.contains(&"> start green @2".to_owned()), "{told:?}");
+}
+
+#[test]
+fn p7_a_committed_candidate_is_started_again_before_its_incumbent_is_parked() {
+    let order = plan(1, change(alone(), next_of(alone())));
+    let mut bench = Bench::serving(&order);
+    bench.pass_time(30_000);
+    bench.order(&order, Target::Committed);
+    bench.pass_time(20_000);
+    bench.obliging = false;
+    bench.pass_time(10_000);
+    assert_eq!(bench.phase(), Some(cutover_core::swap::Phase::Parking));
+    bench.exits(Slot::Green, 2, 1);
+    bench.pass_time(1_000);
+    let start = Action::Start {
+        slot: Slot::Green,
+        revision: revision(2),
+    };
+    assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
+}

@@ -44,6 +44,8 @@ impl World {
     /// Sends the next call of an action.
     fn call(&mut self, doing: Doing) {
         let (least, most) = match doing.action {
+            // Some images are large, and some registries far away.
+            Action::Fetch { .. } if self.chance.one_in(8) => (2_000, 15_000),
             Action::Fetch { .. } => (20, 300),
             Action::Make { .. } => (20, 100),
             Action::Start { .. } => (20, 150),
@@ -155,8 +157,8 @@ impl World {
         let Ok(keeper) = self.keeper(host, service) else {
             return;
         };
-        if keeper.doing == Some(id) {
-            keeper.doing = None;
+        if !keeper.lays_down(action, id) {
+            return;
         }
         let event = match result {
             Ok(()) => Event::Did(action),
@@ -430,6 +432,9 @@ impl World {
         }
         if by == Ender::Itself {
             promises::watch_reflex(self, host, key, told && !late);
+            if told && !late {
+                promises::watch_restart(self, host, key);
+            }
         }
         self.cut_requests(host, key, incarnation, by);
     }

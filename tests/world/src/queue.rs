@@ -165,6 +165,12 @@ pub(crate) enum Happening {
     CoordinatorRetriesSave { life: u64 },
     /// The coordinator's disk has room again.
     CoordinatorDiskBack,
+    /// By now what died must have been started again.
+    RestartDue {
+        host: usize,
+        key: crate::host::ContainerKey,
+        watch: crate::promises::RestartWatch,
+    },
     /// By now the reflex must have happened.
     ReflexDue {
         host: usize,

@@ -359,6 +359,7 @@ impl World {
             Happening::CoordinatorRenews { life } => self.coordinator_renews(life),
             Happening::CoordinatorRetriesSave { life } => self.coordinator_retries_save(life),
             Happening::CoordinatorDiskBack => self.coordinator.disk_full = false,
+            Happening::RestartDue { host, key, watch } => self.restart_due(host, key, watch),
             Happening::ReflexDue {
                 host,
                 service,

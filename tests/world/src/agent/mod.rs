@@ -6,7 +6,9 @@ mod look;
 
 use std::collections::BTreeMap;
 
-use cutover_core::swap::{Berth, Event, Incarnation, Pace, Stamped, SwapOrder, Want};
+use cutover_core::swap::{
+    Action, Berth, Event, Incarnation, Pace, Phase, Stamped, SwapOrder, Want,
+};
 use cutover_core::{RevisionNumber, Slot};
 
 use self::look::LIST_EVERY;
@@ -44,6 +46,8 @@ pub(crate) struct Keeper {
     pub(crate) unsaved: Vec<Stamped>,
     /// The action under way.
     pub(crate) doing: Option<u64>,
+    /// The image that is being had: no container is touched by it, so a restart goes on beside it.
+    pub(crate) fetching: Option<(u64, RevisionNumber)>,
     probing: BTreeMap<(Slot, RevisionNumber, u32), (u64, Pace)>,
     /// The lives of replicas, as last listed.
     known: BTreeMap<(Slot, RevisionNumber, u32), Incarnation>,
@@ -55,6 +59,49 @@ pub(crate) struct Keeper {
 
 /// The agent's process ended meanwhile.
 pub(crate) struct Died;
+
+impl Keeper {
+    /// Whether an action can begin now, under this number.
+    fn takes_up(&mut self, action: Action, id: u64) -> bool {
+        let candidate = self.berth.candidate().map(|settled| settled.side.revision);
+        if self.berth.phase() != Some(Phase::Fetching) {
+            self.fetching = None;
+        }
+        match action {
+            Action::Fetch { revision } => {
+                let had = self.fetching.map(|(_, revision)| revision);
+                let begins = had != Some(revision) && candidate == Some(revision);
+                if begins {
+                    self.fetching = Some((id, revision));
+                }
+                begins
+            }
+            Action::Make { .. }
+            | Action::Start { .. }
+            | Action::Smoke { .. }
+            | Action::Prove(_)
+            | Action::Halt { .. }
+            | Action::Stop { .. }
+            | Action::Remove { .. } => {
+                let begins = self.doing.is_none();
+                if begins {
+                    self.doing = Some(id);
+                }
+                begins
+            }
+        }
+    }
+
+    /// Whether this was under way; it is over now.
+    pub(crate) fn lays_down(&mut self, action: Action, id: u64) -> bool {
+        if matches!(action, Action::Fetch { .. }) {
+            return self.fetching.take_if(|(of, _)| *of == id).is_some();
+        }
+        self.doing.take_if(|of| *of == id);
+        true
+    }
+}
+
 /// Whether it goes on.
 pub(crate) type Alive = Result<(), Died>;
 
@@ -112,6 +159,7 @@ impl World {
                 berth: Berth::replay(self.services[service].id.clone(), facts),
                 unsaved: Vec::new(),
                 doing: None,
+                fetching: None,
                 probing: BTreeMap::new(),
                 known: BTreeMap::new(),
                 wake: None,
@@ -268,9 +316,10 @@ impl World {
             if let Some(out) = want.out.clone() {
                 self.take_out(host, service, out);
             }
-            if let (Some(action), None) = (want.act, self.keeper(host, service)?.doing) {
-                let id = self.serial();
-                self.keeper(host, service)?.doing = Some(id);
+            let id = self.serial();
+            if let Some(action) = want.act
+                && self.keeper(host, service)?.takes_up(action, id)
+            {
                 self.begin(Doing {
                     id,
                     host,

@@ -5,6 +5,7 @@ mod fleet;
 mod orders;
 mod reflex;
 mod requests;
+mod restart;
 mod swaps;
 mod traffic;
 
@@ -16,6 +17,7 @@ pub(crate) use fleet::{after_deciding, after_planning};
 pub(crate) use orders::{after_order, before_order, leased};
 pub(crate) use reflex::watch_reflex;
 pub(crate) use requests::{cut, unanswered, unserved};
+pub(crate) use restart::watch_restart;
 pub(crate) use swaps::before_saving;
 pub(crate) use traffic::{before_flip, before_halt, before_out, before_start, before_stop};
 
@@ -60,6 +62,9 @@ pub struct Breach {
     /// What is wrong, in a sentence.
     pub what: String,
 }
+
+/// What must still be so when a restart is judged: the agent's life, the engine's, and when it died.
+pub(crate) type RestartWatch = (u64, u64, u64);
 
 /// What must still be so when the reflex is judged.
 pub(crate) type ReflexWatch = (u64, u64, Generation, u64);
