@@ -43,6 +43,9 @@ type Told = Result<Vec<(ServiceId, String)>, Failure>;
 /// What people are told when a route can't be read.
 pub(super) const UNREADABLE: &str = "the route can't be read";
 
+/// And when what it says is not what is done.
+const UNPROVED: &str = "requests may not go where the route says";
+
 /// A handle on the task that tells nginx.
 #[derive(Clone, Debug)]
 pub(crate) struct Arranger {
@@ -178,7 +181,7 @@ impl Helm {
         };
         // Its own actions prove it, and until the swap is over the route may change while it is being proved.
         if post.berth.open_plan().is_none() && post.doubt.as_ref() != Some(&why) {
-            error!(%service, why, "requests may not go where the route says; it is tried again");
+            error!(%service, why, "a proof failed; it is tried again");
             post.doubt = Some(why);
         }
         self.prove_at.get_or_insert(now + PROVE_AGAIN);
@@ -280,10 +283,12 @@ async fn ensure(traffic: &Traffic, signals: &Signals, sites: &[Site]) -> Told {
                 .unreadable
                 .into_iter()
                 .map(|(service, error)| (service, format!("{UNREADABLE}: {}", chain(&error))));
-            let unproved = ensured
-                .unproved
-                .into_iter()
-                .map(|unproved| (unproved.service.clone(), chain(&unproved)));
+            let unproved = ensured.unproved.into_iter().map(|unproved| {
+                (
+                    unproved.service.clone(),
+                    format!("{UNPROVED}: {}", chain(&unproved)),
+                )
+            });
             Ok(unreadable.chain(unproved).collect())
         }
         Err(error) => {
