@@ -1,4 +1,5 @@
-//! The coordinator dies, the agent dies: nothing is lost, and the rollout goes on.
+//! The coordinator dies, the agent dies: nothing is lost, and the rollout goes on. What an agent can't know for a
+//! while, or can't mend, it says, and knows again by itself.
 
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use cutover_tests::load::Load;
 use cutover_tests::{image, root_or_skip, wait};
 
 use crate::compose::{SHORT, web};
+use crate::look::{SOON, answer_at, assert_all_answer, container, status};
 
 /// A whole rolling rollout over two hosts, with outages.
 const ROLLOUT: Duration = Duration::from_secs(120);
@@ -78,4 +80,93 @@ async fn p7_a_host_without_its_coordinator_serves_and_reverts_by_hand_in_a_secon
         }
     })
     .await;
+}
+
+// It was listed once, after the start; that failed, and nobody looked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listing_that_failed_at_the_agents_start_is_made_up_for() {
+    if !root_or_skip("a_listing_that_failed_at_the_agents_start_is_made_up_for") {
+        return;
+    }
+    let mut fleet = Fleet::start_behind_proxies(1).await;
+    let one = image::web(&fleet.engine, "1").await;
+    let file = fleet.compose("one.yaml", &web(&one, SHORT, ""));
+    fleet.ok(&["deploy", "-f", &file]);
+    let id = container(&fleet, "h1", 1).await.expect("it was made").id;
+    fleet.hosts[0].agent.kill().await;
+    let hang = |fleet: &Fleet, hangs: bool| {
+        let proxy = fleet.hosts[0].proxy.as_ref();
+        proxy
+            .expect("it was started behind one")
+            .hang_on(&id, hangs);
+    };
+    hang(&fleet, true);
+    fleet.hosts[0].agent.start_again();
+    wait::until(SOON, "the agent to say what it can't know", async || {
+        let log = fleet.hosts[0].agent.whole_log();
+        log.contains("not all containers could be read")
+            .then_some(())
+    })
+    .await;
+    // Not known is not gone: it is neither judged nor made again.
+    assert_all_answer(&fleet, "1");
+    hang(&fleet, false);
+    wait::until(SOON, "the container to be known again", async || {
+        let status = status(&fleet.hosts[0]).ok_or("no service yet".to_owned())?;
+        (status["containers"][0]["state"] == "running" && status["replicas_proved"] == 1)
+            .then_some(())
+            .ok_or_else(|| status.to_string())
+    })
+    .await;
+    let same = container(&fleet, "h1", 1).await.expect("it is there");
+    assert_eq!(same.id, id);
+    assert_all_answer(&fleet, "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_that_cannot_be_read_is_an_alarm_until_it_is_mended() {
+    if !root_or_skip("a_route_that_cannot_be_read_is_an_alarm_until_it_is_mended") {
+        return;
+    }
+    let mut fleet = Fleet::start(1).await;
+    let one = image::web(&fleet.engine, "1").await;
+    let file = fleet.compose("one.yaml", &web(&one, SHORT, ""));
+    fleet.ok(&["deploy", "-f", &file]);
+    let link = fleet.hosts[0].state.join("routes/shop/web/current");
+    let route = std::fs::read_link(&link).expect("it is a link");
+    let alarm = async |fleet: &Fleet, stands: bool| {
+        let what = format!("the alarm to stand: {stands}");
+        wait::until(SOON, &what, async || {
+            let status = status(&fleet.hosts[0]).ok_or("no service yet".to_owned())?;
+            let said = status["warnings"]
+                .to_string()
+                .contains("the route can't be read");
+            (said == stands)
+                .then_some(())
+                .ok_or_else(|| status.to_string())
+        })
+        .await;
+    };
+    let break_it = || {
+        std::fs::remove_file(&link).expect("the agent does nothing to it now");
+        std::os::unix::fs::symlink("states/nowhere", &link).expect("the folder is writable");
+    };
+    let mend_it = || {
+        std::fs::remove_file(&link).expect("it was broken");
+        std::os::unix::fs::symlink(&route, &link).expect("the folder is writable");
+    };
+
+    // A request finds out.
+    break_it();
+    assert!(!answer_at(&fleet, 0).contains("version 1"));
+    alarm(&fleet, true).await;
+    mend_it();
+    assert_all_answer(&fleet, "1");
+    alarm(&fleet, false).await;
+
+    // So does the agent's start, without any request.
+    fleet.hosts[0].agent.kill().await;
+    break_it();
+    fleet.hosts[0].agent.start_again();
+    alarm(&fleet, true).await;
 }

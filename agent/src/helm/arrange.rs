@@ -5,17 +5,22 @@
 //! way takes nothing from nginx that a later one has brought, and the loop hears
 //! of each list that nginx was told.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use cutover_core::swap::Failure;
-use cutover_core::{Moment, ServiceId};
+use cutover_core::{Moment, Route, ServiceId};
 use cutover_daemon::logging::chain;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::helm::wake::Wake;
 use crate::helm::{HEARTBEAT, Helm};
-use crate::signals::Signals;
+use crate::signals::{Counts, Signals};
 use crate::traffic::{Error, Site, Traffic};
 
+/// What is not proved is proved again after this: each time may cost a reload.
+const PROVE_AGAIN: Duration = Duration::from_secs(30);
 /// Wishes that wait; each berth has at most one, and the loop one.
 const WISHES: usize = 64;
 
@@ -34,6 +39,12 @@ struct Wish {
 
 /// The services that could not be proved, and why; or why nginx could not be told.
 type Told = Result<Vec<(ServiceId, String)>, Failure>;
+
+/// What people are told when a route can't be read.
+pub(super) const UNREADABLE: &str = "the route can't be read";
+
+/// And when what it says is not what is done.
+const UNPROVED: &str = "requests may not go where the route says";
 
 /// A handle on the task that tells nginx.
 #[derive(Clone, Debug)]
@@ -106,31 +117,100 @@ impl Helm {
             return;
         }
         let sites = self.sites();
-        if self.arranged.as_ref() == Some(&sites.list)
-            || (sites.list.is_empty() && self.arranged.is_none())
-        {
+        let prove = quiet && self.prove_at.is_some_and(|at| now >= at);
+        let told = self.arranged.as_ref() == Some(&sites.list)
+            || (sites.list.is_empty() && self.arranged.is_none());
+        if told && !prove {
             return;
         }
         let number = sites.number;
         if self.parts.hands.arranger.wish(sites) {
             self.arranging = Some(number);
+            self.prove_at = None;
         } else {
             self.arrange_after = now + HEARTBEAT;
         }
     }
 
     /// nginx was told, by the loop's wish or by an action's.
-    pub(super) fn told(&mut self, now: Moment, sites: Sites, result: Result<(), String>) {
+    pub(super) fn told(
+        &mut self,
+        now: Moment,
+        sites: Sites,
+        result: Result<Vec<(ServiceId, String)>, String>,
+    ) {
         if self.arranging.is_some_and(|own| own <= sites.number) {
             self.arranging = None;
         }
         self.posts.values_mut().for_each(|post| post.out = None);
         match result {
-            Ok(()) => self.arranged = Some(sites.list),
+            Ok(unproved) => {
+                self.proved(now, &sites, &unproved);
+                self.arranged = Some(sites.list);
+            }
             Err(why) => {
                 warn!(why, "nginx could not be told of all sites; trying again");
                 self.arranged = None;
                 self.arrange_after = now + HEARTBEAT;
+            }
+        }
+    }
+
+    /// Takes in whose requests are not proved to go where their routes say, and of whom that was proved.
+    fn proved(&mut self, now: Moment, sites: &Sites, unproved: &[(ServiceId, String)]) {
+        for site in &sites.list {
+            let Some(post) = self.posts.get_mut(&site.service) else {
+                continue;
+            };
+            let why = unproved.iter().find(|(of, _)| *of == site.service);
+            match why {
+                Some((service, why)) => self.doubt(now, service, why.clone()),
+                None => {
+                    if post.doubt.take().is_some() {
+                        info!(service = %site.service, "requests go where the route says, as is proved");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A person must know of it; it is proved again after a pause.
+    pub(super) fn doubt(&mut self, now: Moment, service: &ServiceId, why: String) {
+        let Some(post) = self.posts.get_mut(service) else {
+            return;
+        };
+        // Its own actions prove it, and until the swap is over the route may change while it is being proved.
+        if post.berth.open_plan().is_none() && post.doubt.as_ref() != Some(&why) {
+            error!(%service, why, "a proof failed; it is tried again");
+            post.doubt = Some(why);
+        }
+        self.prove_at.get_or_insert(now + PROVE_AGAIN);
+    }
+
+    /// Takes in what nginx answered itself: no readable route is an alarm, and so is a route to nobody where a
+    /// revision is committed.
+    pub(super) fn turned_away(&mut self, now: Moment, counts: &Counts) {
+        let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
+        for service in services {
+            let Some(post) = self.posts.get_mut(&service) else {
+                continue;
+            };
+            let of = |counts: &BTreeMap<ServiceId, u64>| counts.get(&service).copied().unwrap_or(0);
+            let now_at = (of(&counts.unreadable), of(&counts.nobody));
+            let before = post.turned_away.replace(now_at).unwrap_or_default();
+            let deserted = post.berth.route() == Route::Nobody && post.berth.current().is_some();
+            if deserted && now_at.1 > before.1 && !post.deserted {
+                error!(%service, "requests come, and the route leads to nobody");
+                post.deserted = true;
+            }
+            post.deserted &= deserted;
+            if now_at.0 > before.0 {
+                let requests = now_at.0 - before.0;
+                error!(%service, requests, "the route can't be read; these requests were answered 503");
+                if post.doubt.is_none() {
+                    post.doubt = Some(format!("{UNREADABLE}: requests are answered 503"));
+                }
+                self.prove_at.get_or_insert(now + PROVE_AGAIN);
             }
         }
     }
@@ -156,7 +236,7 @@ async fn run<F>(
             }
         }
         let result = tell(newest.clone()).await;
-        let told = result.as_ref().map(drop);
+        let told = result.clone();
         let arranged = Wake::Arranged {
             sites: newest.clone(),
             result: told.map_err(|failure| failure.reason.clone()),
@@ -202,11 +282,13 @@ async fn ensure(traffic: &Traffic, signals: &Signals, sites: &[Site]) -> Told {
             let unreadable = ensured
                 .unreadable
                 .into_iter()
-                .map(|(service, error)| (service, chain(&error)));
-            let unproved = ensured
-                .unproved
-                .into_iter()
-                .map(|unproved| (unproved.service.clone(), chain(&unproved)));
+                .map(|(service, error)| (service, format!("{UNREADABLE}: {}", chain(&error))));
+            let unproved = ensured.unproved.into_iter().map(|unproved| {
+                (
+                    unproved.service.clone(),
+                    format!("{UNPROVED}: {}", chain(&unproved)),
+                )
+            });
             Ok(unreadable.chain(unproved).collect())
         }
         Err(error) => {
@@ -239,7 +321,6 @@ async fn ensure(traffic: &Traffic, signals: &Signals, sites: &[Site]) -> Told {
 mod tests {
     use std::net::Ipv4Addr;
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
 
     use super::*;
 
@@ -291,7 +372,37 @@ mod tests {
             let Some(Wake::Arranged { sites, result }) = woken.recv().await else {
                 panic!("the loop is told")
             };
-            assert_eq!((sites.number, sites.list.len(), result), (2, 2, Ok(())));
+            assert_eq!(
+                (sites.number, sites.list.len(), result),
+                (2, 2, Ok(Vec::new()))
+            );
+        }
+    }
+
+    // Only who was waited for was told; of the others, and of all after a start, it was forgotten.
+    #[tokio::test]
+    async fn the_loop_hears_of_every_service_that_is_not_proved() {
+        let (wakes, mut woken) = mpsc::channel(8);
+        let (wishes, heard) = mpsc::channel(WISHES);
+        let x = "shop/x".parse::<ServiceId>().expect("a service");
+        let unproved = vec![(x, "it was answered by green".to_owned())];
+        let said = unproved.clone();
+        let task = tokio::spawn(run(heard, wakes, move |_| {
+            let said = said.clone();
+            async { Ok(said) }
+        }));
+        let arranger = Arranger { wishes };
+        let y = "shop/y".parse::<ServiceId>().expect("a service");
+        let both = sites(1, &["shop/x", "shop/y"]);
+        assert_eq!(arranger.arrange(both.clone(), y).await, Ok(()));
+        assert!(arranger.wish(both));
+        drop(arranger);
+        task.await.expect("it ends with its last handle");
+        for _ in 0..2 {
+            let Some(Wake::Arranged { result, .. }) = woken.recv().await else {
+                panic!("the loop is told")
+            };
+            assert_eq!(result, Ok(unproved.clone()));
         }
     }
 }

@@ -43,6 +43,7 @@ use crate::revisions::Revisions;
 use crate::signals::Signals;
 pub(crate) use act::Hands;
 pub(crate) use arrange::Arranger;
+use arrange::UNREADABLE;
 use listing::Listing;
 use post::Post;
 use tend::changes_containers;
@@ -95,6 +96,8 @@ pub(crate) struct Helm {
     arranged: Option<Vec<crate::traffic::Site>>,
     /// The number of the list that the loop wished for and has not heard of.
     arranging: Option<u64>,
+    /// When requests are proved again to go where their routes say.
+    prove_at: Option<Moment>,
     /// How many lists of sites were made.
     site_lists: u64,
     arrange_after: Moment,
@@ -121,6 +124,7 @@ impl Helm {
             lease: Duration::from_secs(30),
             arranged: None,
             arranging: None,
+            prove_at: None,
             site_lists: 0,
             arrange_after: Moment::ZERO,
             counting: None,
@@ -182,7 +186,8 @@ impl Helm {
                 Ok(Some(route)) => self.tell(now, &service, Event::Flipped(route)),
                 Ok(None) => self.tell(now, &service, Event::Flipped(Route::Nobody)),
                 Err(error) => {
-                    error!(%service, error = chain(&error), "the route can't be read; nobody serves until it is mended")
+                    error!(%service, error = chain(&error), "the route can't be read; nobody serves until it is mended");
+                    self.doubt(now, &service, format!("{UNREADABLE}: {}", chain(&error)));
                 }
             }
         }
@@ -252,7 +257,7 @@ impl Helm {
                 }
             }
             Wake::Arranged { sites, result } => self.told(now, sites, result),
-            Wake::Signalled(counts) => self.signalled(counts),
+            Wake::Signalled(counts) => self.signalled(now, counts),
             Wake::Asked(ask, answer) => self.asked(now, ask, answer),
             Wake::Ended(_) => {}
         }

@@ -56,6 +56,12 @@ pub(crate) struct Post {
     /// A swap began, and `before` waits for the next count.
     pub(crate) count_anew: bool,
     pub(crate) tally: BTreeMap<Slot, Tally>,
+    /// Why it is in doubt that requests go where the route says.
+    pub(crate) doubt: Option<String>,
+    /// Requests so far that found no readable route, and that found nobody.
+    pub(crate) turned_away: Option<(u64, u64)>,
+    /// Requests find nobody, though a revision is committed here.
+    pub(crate) deserted: bool,
     /// The replicas that nginx was last told to leave out; `None`: what it was told is not known.
     pub(crate) out: Option<BTreeSet<(Slot, u32)>>,
     /// The swap ended, or its traffic is back: nobody is told before the count has come that belongs to it.
@@ -112,6 +118,9 @@ impl Post {
             before: BTreeMap::new(),
             count_anew: false,
             tally: BTreeMap::new(),
+            doubt: None,
+            turned_away: None,
+            deserted: false,
             out: None,
             recount: false,
             counted: None,

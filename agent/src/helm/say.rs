@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use cutover_core::{Moment, ServiceId, Slot};
+use cutover_core::{Moment, Route, ServiceId, Slot};
 use cutover_proto::v1::{self, FromAgent, from_agent};
 use prost::Message;
 
@@ -93,7 +93,8 @@ impl Helm {
     }
 
     /// Takes in what nginx counted.
-    pub(super) fn signalled(&mut self, counts: Counts) {
+    pub(super) fn signalled(&mut self, now: Moment, counts: Counts) {
+        self.turned_away(now, &counts);
         for ((service, slot), tally) in counts.slots {
             if let Some(post) = self.posts.get_mut(&service) {
                 post.tally.insert(slot, tally);
@@ -153,6 +154,7 @@ fn account(post: &mut Post, start: u64, now: Moment) -> v1::BerthReport {
     report.last_log.clone_from(&post.last_log);
     report.traffic = post.counted.or_else(|| traffic(post));
     report.warnings.extend(frozen(post));
+    report.warnings.extend(turned_away(post));
     report
 }
 
@@ -186,6 +188,13 @@ fn frozen(post: &Post) -> impl Iterator<Item = String> {
         )
     };
     post.found.iter().filter(ours).filter(paused).map(say)
+}
+
+/// Why requests are, or may be, answered by nobody or by another slot than the route says.
+fn turned_away(post: &Post) -> impl Iterator<Item = String> {
+    let deserted = (post.deserted && post.berth.route() == Route::Nobody)
+        .then(|| "requests come, and the route leads to nobody".to_owned());
+    post.doubt.clone().into_iter().chain(deserted)
 }
 
 fn container(found: &Found) -> Option<v1::ContainerReport> {

@@ -29,6 +29,8 @@ const HEALTHCHECK_EVERY: Duration = Duration::from_secs(1);
 const LOG_WITHIN: Duration = Duration::from_secs(5);
 /// How often requests are read from the counter while a swap is open.
 const SIGNAL_EVERY: Duration = Duration::from_secs(1);
+/// And else: how late somebody hears of requests that found no route. The loop wakes as often by itself.
+const IDLE_SIGNAL_EVERY: Duration = Duration::from_secs(10);
 
 impl Helm {
     /// Sets going what every berth wants now.
@@ -342,16 +344,21 @@ impl Helm {
         });
     }
 
-    /// Reads the counts of requests while a swap is open.
+    /// Reads the counts of requests: often while a swap is open, else for requests that found nobody.
     fn read_signals(&mut self, now: Moment) {
         let open = self
             .posts
             .values()
             .any(|post| post.berth.open_plan().is_some());
         match self.counting {
-            None if open => self.counting = Some(now),
+            None => self.counting = Some(now),
             Some(at) if now >= at => {
-                self.counting = open.then(|| now + SIGNAL_EVERY);
+                let every = if open {
+                    SIGNAL_EVERY
+                } else {
+                    IDLE_SIGNAL_EVERY
+                };
+                self.counting = Some(now + every);
                 let (signals, wakes) = (self.parts.signals.clone(), self.parts.wakes.clone());
                 tokio::spawn(async move {
                     if let Ok(counts) = signals.counts().await {
@@ -359,7 +366,7 @@ impl Helm {
                     }
                 });
             }
-            None | Some(_) => {}
+            Some(_) => {}
         }
     }
 

@@ -42,10 +42,10 @@ pub(crate) enum Wake {
     },
     /// The last lines of a candidate that may not stay.
     Logged { service: ServiceId, lines: String },
-    /// nginx was told of all sites, or could not be; whoever wished it.
+    /// nginx was told of all sites, or could not be; whoever wished it. Then: of which services it is not proved, and why.
     Arranged {
         sites: Sites,
-        result: Result<(), String>,
+        result: Result<Vec<(ServiceId, String)>, String>,
     },
     /// Requests were counted.
     Signalled(crate::signals::Counts),
