@@ -72,7 +72,10 @@ impl Helm {
         let own = [
             self.counting,
             self.listing.at.filter(|_| !self.listing.busy),
-            (self.arranging.is_none() && self.arranged.is_none()).then_some(self.arrange_after),
+            // What was due has just been looked at: without any site there is nothing to tell, or to wake for.
+            (self.arranging.is_none() && self.arranged.is_none())
+                .then_some(self.arrange_after)
+                .filter(|at| *at > now),
         ];
         let of_posts = self.posts.values().flat_map(|post| {
             let save = (!post.unsaved.is_empty()).then(|| now + SAVE_AGAIN);
