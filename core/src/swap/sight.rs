@@ -248,6 +248,19 @@ impl Sight {
         }
     }
 
+    /// The running life of a replica, and since when it runs.
+    pub(super) fn life(
+        &self,
+        slot: Slot,
+        revision: RevisionNumber,
+        replica: u32,
+    ) -> Option<(Incarnation, Moment)> {
+        match self.get(slot, revision, replica)?.life {
+            Life::Up { incarnation, since } => Some((incarnation, since)),
+            Life::Created | Life::Down { .. } => None,
+        }
+    }
+
     /// The running life of a replica whose process is there, as far as anybody said.
     pub(super) fn present(
         &self,

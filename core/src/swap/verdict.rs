@@ -50,10 +50,14 @@ impl Berth {
     }
 
     /// A committed replica that fails its liveness check, or did not pass again in time after it
-    /// was started again; as long as its policy has attempts left.
+    /// was started again; as long as its policy has attempts left. On the way back an incumbent
+    /// that is awaited, too, whatever its policy says.
     pub(super) fn newly_hung(&self, now: Moment) -> Option<Fact> {
-        if self.hold || self.swap.is_some() || self.sight.engine_lost.is_some() {
+        if self.hold || self.sight.engine_lost.is_some() {
             return None;
+        }
+        if self.swap.is_some() {
+            return self.awaited_hung(now);
         }
         let Settled { side, slot } = self.current.as_ref()?;
         let (slot, revision, failures) = (*slot, side.revision, side.hangs_after?);
@@ -78,6 +82,62 @@ impl Berth {
                     },
                 },
             )
+        })
+    }
+
+    /// The incumbent that traffic must come back to, while nothing else serves.
+    pub(super) fn awaited(&self) -> Option<&Settled> {
+        let swap = self.swap.as_ref()?;
+        let back =
+            swap.phase == Phase::Returning || swap.phase == Phase::Reviving && swap.restarted;
+        let serves = swap
+            .candidate()
+            .is_some_and(|(side, slot)| self.route.reaches(slot) && self.healthy(side, slot));
+        self.current.as_ref().filter(|_| back && !serves)
+    }
+
+    /// Until when this life of an awaited replica may take to pass; `None`: it has passed, or runs not.
+    fn awaited_until(&self, side: &Side, slot: Slot, replica: u32) -> Option<Moment> {
+        let (life, since) = self.sight.life(slot, side.revision, replica)?;
+        let begin = self.sight.excused_at.map_or(since, |at| at.max(since));
+        let passed = self.passed.get(&(slot, replica)) == Some(&life);
+        (!passed).then_some(begin + side.within)
+    }
+
+    /// When the first awaited replica is late.
+    pub(super) fn awaited_late_at(&self) -> Option<Moment> {
+        let Settled { side, slot } = self.awaited()?;
+        (1..=side.replicas)
+            .filter_map(|replica| self.awaited_until(side, *slot, replica))
+            .min()
+    }
+
+    /// A replica of the awaited incumbent that fails its checks, or did not pass in time.
+    fn awaited_hung(&self, now: Moment) -> Option<Fact> {
+        let Settled { side, slot } = self.awaited()?;
+        let (slot, failures) = (*slot, side.failures);
+        (1..=side.replicas).find_map(|replica| {
+            let (incarnation, _) = self.sight.life(slot, side.revision, replica)?;
+            let known = self.hung.get(&(slot, replica)).map(|hang| hang.incarnation);
+            if known == Some(incarnation) {
+                return None;
+            }
+            let failing = self.sight.failing(slot, side.revision, replica, failures);
+            let why = match (self.awaited_until(side, slot, replica), failing) {
+                (Some(until), _) if now >= until => {
+                    format!("it was not healthy within {}", seconds(side.within))
+                }
+                (None, Some((_, _, said))) => {
+                    format!("it failed {failures} checks in a row: {said}")
+                }
+                (Some(_) | None, _) => return None,
+            };
+            Some(Fact::Hung {
+                slot,
+                replica,
+                incarnation,
+                why,
+            })
         })
     }
 

@@ -1,12 +1,15 @@
 //! What a berth waits for, and until when: every wait has an end and a name.
 
 use crate::moment::Moment;
-use crate::swap::berth::Berth;
+use crate::swap::berth::{Berth, Settled};
 use crate::swap::phase::Phase;
 use crate::swap::plan::Side;
 use crate::swap::settle::{
     CUT_WITHIN, ENGINE_PATIENCE, FETCH_WITHIN, MAKE_WITHIN, SMOKE_WITHIN, START_WITHIN, STOP_SLACK,
 };
+
+/// What a swap on its way back waits for while nothing serves.
+const AWAITED: &str = "the incumbent to be healthy: it is started again until it is";
 
 /// When a berth must be woken though nothing happens, and what for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,9 @@ impl Berth {
                     what: "a container to have run long enough",
                 });
             }
+        }
+        if let Some(at) = self.awaited_late_at() {
+            all.push(Deadline { at, what: AWAITED });
         }
         all.into_iter()
             .filter(|deadline| deadline.at > now)
@@ -139,6 +145,14 @@ impl Berth {
     #[must_use]
     pub fn waits_for(&self, now: Moment) -> Option<Deadline> {
         let swap = self.swap.as_ref()?;
+        if let Some(Settled { side, slot }) = self.awaited().filter(|_| !self.incumbent_ready()) {
+            let due = self.restart_due(side, *slot);
+            let at = due.into_iter().chain(self.awaited_late_at()).min();
+            return Some(Deadline {
+                at: at.unwrap_or(now),
+                what: AWAITED,
+            });
+        }
         if swap.phase == Phase::Returning && !self.incumbent_ready() {
             return Some(Deadline {
                 at: now,

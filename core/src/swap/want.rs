@@ -160,6 +160,7 @@ impl Berth {
             .filter(|_| begins)
             .or_else(|| self.twice(swap))
             .or_else(|| self.step_of(swap))
+            .or_else(|| self.awaited().and_then(|_| self.halt()))
     }
 
     /// Whether an answer to this action still says something: it is a step or a restart that is wanted
@@ -229,7 +230,7 @@ impl Berth {
             }),
             Phase::Withdrawing => candidate.map(|(slot, revision)| Action::Stop { slot, revision }),
             Phase::Reviving => incumbent
-                .filter(|settled| !swap.restarted || self.runs_not(&settled.side, settled.slot))
+                .filter(|_| !swap.restarted)
                 .map(|settled| Action::Start {
                     slot: settled.slot,
                     revision: settled.side.revision,
@@ -243,12 +244,6 @@ impl Berth {
             | Phase::Emptying
             | Phase::Returning => None,
         }
-    }
-
-    /// Something of a side does not run.
-    fn runs_not(&self, side: &Side, slot: Slot) -> bool {
-        (1..=side.replicas)
-            .any(|replica| self.sight.running(slot, side.revision, replica).is_none())
     }
 
     /// Starts what should run and does not, when its policy says so.
@@ -271,7 +266,7 @@ impl Berth {
         let needed = self
             .swap
             .as_ref()
-            .is_some_and(|swap| swap.phase == Phase::Returning);
+            .is_some_and(|swap| matches!(swap.phase, Phase::Returning | Phase::Reviving));
         let policy = RestartPolicy {
             condition: RestartCondition::Any,
             max_attempts: None,
@@ -370,7 +365,8 @@ impl Berth {
             }
             Phase::Prepared => (true, !swap.stop_first()),
             Phase::Cooling | Phase::Draining | Phase::Parking => (false, true),
-            Phase::Stopping | Phase::Withdrawing | Phase::Reviving => (false, false),
+            Phase::Stopping | Phase::Withdrawing => (false, false),
+            Phase::Reviving => (swap.restarted, false),
         };
         // On the way back of stop-first, the incumbent was revived and stays up.
         let keep_current = keep_current || swap.phase == Phase::Returning;
@@ -435,16 +431,13 @@ impl Berth {
             (1..=side.replicas).map(one).collect::<Vec<_>>()
         };
         let mut sides: Vec<(&Side, Slot)> = self.kept();
-        if self
-            .swap
-            .as_ref()
-            .is_some_and(|swap| swap.phase == Phase::Reviving)
-        {
-            sides.extend(
-                self.current
-                    .as_ref()
-                    .map(|settled| (&settled.side, settled.slot)),
-            );
+        if let Some(swap) = &self.swap {
+            let reviving = swap.phase == Phase::Reviving && !swap.restarted;
+            let current = self.current.as_ref().filter(|_| reviving);
+            sides.extend(current.map(|settled| (&settled.side, settled.slot)));
+            // What serves until the incumbent can is not kept, but looked at: it may cease to.
+            let holds = swap.phase == Phase::Returning && self.route.reaches(swap.slot);
+            sides.extend(swap.candidate().filter(|_| holds));
         }
         sides.into_iter().flat_map(each).collect()
     }

@@ -126,3 +126,20 @@ fn a_lease_that_ends_while_nothing_runs_stops_nothing() {
     bench.pass(Slot::Green);
     assert_eq!(bench.route(), Route::Alone(Slot::Green));
 }
+
+#[test]
+fn an_incumbent_that_starts_and_never_passes_is_started_again() {
+    let plan = recreate();
+    let mut bench = Bench::serving(&plan);
+    bench.exits(Slot::Green, 2, 1);
+    bench.take();
+    bench.pass_time(10_000);
+    bench.told(&[
+        "Hung blue 1: it was not healthy within 10 s",
+        "> halt blue @1 1",
+    ]);
+    bench.pass_time(2_000);
+    bench.told(&["> start blue @1"]);
+    bench.pass(Slot::Blue);
+    assert_eq!(bench.route(), Route::Alone(Slot::Blue));
+}

@@ -348,3 +348,64 @@ fn a_late_answer_means_nothing() {
     bench.told(&[]);
     assert_eq!(bench.berth.want(at(bench.now)).act, None);
 }
+
+#[test]
+fn p7_an_incumbent_that_hangs_on_the_way_back_is_started_again_until_it_is_well() {
+    // Nobody touched it: what had died kept the route, and nobody served.
+    let mut bench = Bench::serving(&plan(1, change(side(1), side(2))));
+    for _ in 0..3 {
+        bench.sample(Slot::Blue, false);
+    }
+    bench.exits(Slot::Green, 2, 1);
+    bench.told(&[
+        "CutOver green",
+        "Sickened: replica 1 of @2 exited with code 1",
+        "Hung blue 1: it failed 3 checks in a row: 503",
+        "> halt blue @1 1",
+    ]);
+    let waits = bench.berth.waits_for(at(bench.now)).unwrap();
+    assert_eq!(
+        (waits.at, waits.what),
+        (
+            at(bench.now + 1_000),
+            "the incumbent to be healthy: it is started again until it is"
+        )
+    );
+    bench.pass_time(1_000);
+    bench.told(&["> start blue @1"]);
+    // It does not pass in time: again, after a longer wait.
+    bench.pass_time(10_000);
+    bench.told(&[
+        "Hung blue 1: it was not healthy within 10 s",
+        "> halt blue @1 1",
+    ]);
+    bench.pass_time(1_999);
+    bench.told(&[]);
+    bench.pass_time(1);
+    bench.told(&["> start blue @1"]);
+    bench.pass(Slot::Blue);
+    assert_eq!(bench.take()[..2], ["Passed blue 1", "CutOver blue"]);
+}
+
+#[test]
+fn an_incumbent_that_hangs_is_left_alone_while_the_candidate_serves() {
+    let mut bench = Bench::serving(&plan(1, change(side(1), side(2))));
+    for _ in 0..3 {
+        bench.sample(Slot::Blue, false);
+    }
+    bench.take();
+    bench.tell(Event::RevertAsked);
+    bench.pass_time(60_000);
+    bench.told(&["Sickened: reverted by hand on the host"]);
+    assert_eq!(bench.route(), Route::Alone(Slot::Green));
+    // Until that ceases to.
+    for _ in 0..3 {
+        bench.sample(Slot::Green, false);
+    }
+    bench.told(&[
+        "Hung blue 1: it failed 3 checks in a row: 503",
+        "> halt blue @1 1",
+    ]);
+    let watched = bench.berth.want(at(bench.now)).watch;
+    assert_eq!(watched.len(), 2);
+}

@@ -128,9 +128,7 @@ impl World {
         let settled = |key: &ContainerKey| {
             let durable = &this.durable[key.0];
             let current = durable.current().map(|at| (at.slot, at.side.revision));
-            durable.open_plan().is_none()
-                && current == Some((key.1, key.2))
-                && self.services[key.0].hangs_after.is_some()
+            current == Some((key.1, key.2)) && self.services[key.0].hangs_after.is_some()
         };
         let up = this.containers.iter();
         let up = up.filter(|(key, container)| container.well(self.now) && settled(key));

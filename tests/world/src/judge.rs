@@ -102,9 +102,15 @@ impl World {
             let container = host.containers.get(&(s, slot, revision, replica));
             container.is_some_and(|container| !container.well(self.now))
         };
+        // It holds, and keeps what serves.
+        let serves = berth.candidate().is_some_and(|candidate| {
+            let (slot, revision) = (candidate.slot, candidate.side.revision);
+            (1..=candidate.side.replicas).all(|n| !hangs(slot, revision, n))
+        });
         let sick = berth.current().is_some_and(|settled| {
             let (slot, revision) = (settled.slot, settled.side.revision);
-            !good(revision) || (1..=settled.side.replicas).any(|n| hangs(slot, revision, n))
+            !good(revision)
+                || serves && (1..=settled.side.replicas).any(|n| hangs(slot, revision, n))
         });
         back && sick && berth.waits_for(host.clock(self.now)).is_some()
     }
