@@ -30,12 +30,11 @@ async fn a_command_ends_with_its_code_and_its_words() {
     let name = world
         .run(&identity("shop/shell", 1, Slot::Blue), &spec, 10)
         .await;
-    let exec = async |script: &str| {
-        world
-            .docker
-            .exec(&name, &words(&["sh", "-c", script]), SOON)
-            .await
+    let within = async |script: &str, timeout: Duration| {
+        let command = words(&["sh", "-c", script]);
+        world.docker.exec(&name, &command, timeout).await
     };
+    let exec = async |script: &str| within(script, SOON).await;
     let ended = |code, output: &str| Execution::Ended {
         code,
         output: output.to_owned(),
@@ -86,7 +85,9 @@ async fn a_command_ends_with_its_code_and_its_words() {
             .count()
     };
     let began = Instant::now();
-    let late = exec("echo waiting; sleep 54321; echo done").await.unwrap();
+    let late = within("echo waiting; sleep 54321; echo done", SECOND)
+        .await
+        .unwrap();
     assert_eq!(
         late,
         Execution::TooLong {
