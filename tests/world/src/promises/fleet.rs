@@ -3,7 +3,7 @@
 use cutover_core::HostId;
 use cutover_core::rollout::{Fact as RolloutFact, Fate, Outcome, Stamped as RolloutStamped};
 use cutover_core::spec::CommitRule;
-use cutover_core::swap::{Fact as SwapFact, Kind, Phase};
+use cutover_core::swap::{Fact as SwapFact, Kind, Phase, Target};
 
 use crate::coordinator::index;
 use crate::fault::Fault;
@@ -218,11 +218,17 @@ fn barrier_is_fresh(world: &mut World, id: usize) {
     let Some(memory) = &world.coordinator.memory else {
         return;
     };
-    // One that fell, or ran it already, is not waited for.
+    // One that fell, or runs it already, is not waited for.
     let apart = |host: &HostId| {
         let mut facts = saved.facts.iter();
-        facts.any(|stamped| {
-            matches!(&stamped.fact, RolloutFact::Fell { host: name, .. } | RolloutFact::WasThere { host: name } if name == host)
+        facts.any(|stamped| match &stamped.fact {
+            RolloutFact::Fell { host: name, .. } | RolloutFact::WasThere { host: name } => {
+                name == host
+            }
+            RolloutFact::Reached { host: name, target } => {
+                name == host && *target == Target::Committed
+            }
+            _ => false,
         })
     };
     let stale = saved.plan.hosts.iter().find(|plan| {
