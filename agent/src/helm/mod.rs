@@ -206,7 +206,8 @@ impl Helm {
                 found,
             } => {
                 if let Some(post) = self.posts.get_mut(&service) {
-                    post.busy = None;
+                    // An image that was had leaves what goes on beside it alone.
+                    post.busy.take_if(|busy| *busy == action);
                     post.out = None;
                 }
                 match found {

@@ -12,7 +12,6 @@ use cutover_core::swap::{
 use cutover_core::{Moment, RevisionNumber, ServiceId, Slot};
 use cutover_proto::v1;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
@@ -29,8 +28,6 @@ pub(crate) struct Post {
     pub(crate) berth: Berth,
     /// The action that is under way, fetching apart.
     pub(crate) busy: Option<Action>,
-    /// Its task: an answer about an image clears `busy`, too.
-    pub(crate) work: Option<JoinHandle<()>>,
     /// The image that is being had. It touches no container, so a restart goes on beside it.
     pub(crate) fetching: Option<(RevisionNumber, AbortOnDropHandle<()>)>,
     /// Facts that could not be kept yet; nothing is done before they are.
@@ -101,7 +98,6 @@ impl Post {
         Self {
             berth,
             busy: None,
-            work: None,
             fetching: None,
             unsaved: Vec::new(),
             unkept: None,
@@ -136,8 +132,7 @@ impl Post {
             let had = self.fetching.as_ref();
             return !had.is_some_and(|(of, task)| *of == revision && !task.is_finished());
         }
-        let works = self.work.as_ref().is_some_and(|task| !task.is_finished());
-        self.busy.is_none() && !works
+        self.busy.is_none()
     }
 
     /// Gives up an image that nobody wants any more.

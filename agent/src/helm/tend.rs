@@ -157,7 +157,7 @@ impl Helm {
         if let Action::Fetch { revision } = action {
             post.fetching = Some((revision, AbortOnDropHandle::new(task)));
         } else {
-            (post.busy, post.work) = (Some(action), Some(task));
+            post.busy = Some(action);
         }
     }
 
