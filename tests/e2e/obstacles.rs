@@ -6,11 +6,14 @@ use std::time::Instant;
 
 use bollard::Docker;
 use cutover_tests::fleet::Fleet;
-use cutover_tests::{image, root_or_skip};
+use cutover_tests::{image, root_or_skip, wait};
+use nix::sys::signal::Signal;
 
 use crate::compose::{SHORT, web};
 use crate::kinds::tcp;
-use crate::look::{SOON, assert_all_answer, newest_rollout, status};
+use crate::look::{
+    SOON, answer_at, assert_all_answer, container, newest_rollout, status, wait_for_phase,
+};
 
 async fn image_id(client: &Docker, reference: &str) -> String {
     let found = client.inspect_image(reference).await;
@@ -50,6 +53,46 @@ async fn p12_an_image_that_one_of_three_hosts_has_not_ends_with_3_and_every_host
         assert_eq!(status["revision"], 1, "{}: {status}", host.name);
         assert_eq!(status["phase"], "", "{}: {status}", host.name);
     }
+}
+
+// The one hand that an agent had for a service was busy with the image, for as long as a registry took.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p7_what_serves_and_dies_is_started_again_while_an_image_is_waited_for() {
+    if !root_or_skip("p7_what_serves_and_dies_is_started_again_while_an_image_is_waited_for") {
+        return;
+    }
+    let fleet = Fleet::start_behind_proxies(2).await;
+    let (one, two) = (
+        image::web(&fleet.engine, "1").await,
+        image::web(&fleet.engine, "2").await,
+    );
+    let file = |image: &str| fleet.compose("compose.yaml", &web(image, SHORT, ""));
+    fleet.ok(&["deploy", "-f", &file(&one)]);
+    let id = image_id(&fleet.engine.client(), &two).await;
+    let host = &fleet.hosts[1];
+    let proxy = host.proxy.as_ref().expect("it was started behind one");
+    proxy.hang_on(&id, true);
+    fleet.ok(&["deploy", "--detach", "-f", &file(&two)]);
+    wait_for_phase(host, "fetching").await;
+    let before = container(&fleet, "h2", 1).await.expect("it serves");
+    before.signal(Signal::SIGKILL);
+    wait::until(SOON, "what serves to be started again", async || {
+        let now = container(&fleet, "h2", 1).await.ok_or("gone")?;
+        let again = now.runs() && now.started() > before.started();
+        again.then_some(()).ok_or("it does not run")
+    })
+    .await;
+    wait::until(SOON, "it to answer", async || {
+        answer_at(&fleet, 1).contains("version 1 ")
+    })
+    .await;
+    let phase = status(host).expect("the agent lives")["phase"].clone();
+    assert_eq!(phase, "fetching", "the image came meanwhile");
+    proxy.hang_on(&id, false);
+    let id = newest_rollout(&fleet)["id"].to_string();
+    let (code, out, err) = fleet.run(&["rollout", "watch", id.trim_matches('"')]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert_all_answer(&fleet, "2");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,8 @@
 //! A door between one host's agent and the Docker engine, which can be told to lie.
 //!
 //! Everything passes, byte for byte, but what a test took away: the event stream (nothing of it arrives, and no
-//! connection ends, as when an engine hangs on it alone), a container (it hangs on it alone), or an image (the engine
-//! "has" it not, nor can pull it).
+//! connection ends, as when an engine hangs on it alone), a container or an image (it hangs on it alone), or an image (the
+//! engine "has" it not, nor can pull it).
 //! It does not know Docker's answers: a connection carries one request, so none has to be understood.
 
 use std::collections::BTreeSet;
@@ -87,7 +87,7 @@ impl EngineProxy {
         lock(&self.rules).withheld
     }
 
-    /// From now on, or not any more, nobody is told how the container of this id stands, and nothing tells why.
+    /// From now on, or not any more, nobody is told how the container or image of this id stands, and nothing tells why.
     pub fn hang_on(&self, id: &str, hangs: bool) {
         let hung = &mut lock(&self.rules).hung;
         if hangs {
@@ -129,9 +129,12 @@ async fn pass(mut client: UnixStream, engine: &Path, rules: &Mutex<Rules>) -> io
         );
         return client.write_all(answer.as_bytes()).await;
     }
-    let inspected = path.split("/containers/").nth(1);
-    let inspected = inspected.and_then(|rest| rest.split_once("/json"));
-    if inspected.is_some_and(|(id, _)| lock(rules).hung.contains(id)) {
+    let inspected = ["/containers/", "/images/"]
+        .iter()
+        .find_map(|kind| path.split_once(kind))
+        .and_then(|(_, rest)| rest.split_once("/json"));
+    let inspected = inspected.map(|(id, _)| id.replace("%3A", ":"));
+    if inspected.is_some_and(|id| lock(rules).hung.contains(&id)) {
         // Until whoever asked has had enough.
         return client.read(&mut [0; 1]).await.map(drop);
     }
