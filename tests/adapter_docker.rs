@@ -9,6 +9,8 @@
 mod commands;
 #[path = "adapter_docker/faults.rs"]
 mod faults;
+#[path = "adapter_docker/leftover.rs"]
+mod leftover;
 #[path = "adapter_docker/lifecycle.rs"]
 mod lifecycle;
 #[path = "adapter_docker/networks.rs"]

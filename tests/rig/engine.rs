@@ -218,6 +218,15 @@ impl Engine {
         self.dockerd.lock().await.signal(Signal::SIGCONT);
     }
 
+    /// The file in which it notes a container's state; it reads it when it starts.
+    #[must_use]
+    pub fn notes_of(&self, id: &str) -> PathBuf {
+        self.scratch
+            .join("data/containers")
+            .join(id)
+            .join("config.v2.json")
+    }
+
     /// What dockerd has printed.
     pub async fn log(&self) -> String {
         self.dockerd.lock().await.whole_log()

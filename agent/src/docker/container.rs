@@ -54,6 +54,7 @@ impl Docker {
                     .await
             }
             State::Created(_) | State::Exited(_) | State::Dying => {
+                self.end_leftovers(&doing, &id).await?;
                 let options = None::<StartContainerOptions>;
                 self.limited(self.limits().start, client.start_container(&id, options))
                     .await
@@ -128,6 +129,7 @@ impl Docker {
         let id = found.id.clone().unwrap_or_default();
         let before = state(found.state.as_ref());
         if !before.is_up() {
+            self.end_leftovers(&doing, &id).await?;
             return Ok(Some(before));
         }
         let client = self.client(&doing)?;
@@ -308,6 +310,7 @@ impl Docker {
     }
 
     pub(super) async fn delete(&self, doing: &str, id: &str) -> Result<(), Error> {
+        self.end_leftovers(doing, id).await?;
         // Never force (it would kill), never "v" (it would remove anonymous volumes).
         let options = RemoveContainerOptionsBuilder::default().build();
         let answer = self

@@ -18,6 +18,7 @@ pub struct Deadlines {
     pub(super) make: Limit,
     pub(super) start: Limit,
     pub(super) stop: Limit,
+    pub(super) end: Limit,
     pub(super) remove: Limit,
     pub(super) registry: Limit,
     pub(super) progress: Limit,
@@ -46,6 +47,8 @@ impl Default for Deadlines {
             start: limit("start", 60),
             // Beyond the container's own grace: the kill that follows it, and unmounting.
             stop: limit("stop", 20),
+            // A process that was sent SIGKILL is gone in milliseconds, unless it waits for a disk.
+            end: limit("end", 5),
             // Removing deletes the container's whole writable layer.
             remove: limit("remove", 60),
             // The engine asks a registry for a digest; its own limits are below this.
@@ -70,13 +73,14 @@ impl Deadlines {
             make,
             start,
             stop,
+            end,
             remove,
             registry,
             progress,
             pull,
         } = &mut all;
         for limit in [
-            ping, ask, glance, make, start, stop, remove, registry, progress, pull,
+            ping, ask, glance, make, start, stop, end, remove, registry, progress, pull,
         ] {
             limit.length = limit.length.min(length);
         }

@@ -27,6 +27,8 @@ pub enum Class {
     Conflict,
     /// Networks of one name, made by several agents at once: the younger ones are being removed.
     Ambiguous,
+    /// What an engine that was killed left running holds the container; it is being ended.
+    LeftOver,
     /// The container is there, but does not run (or is paused).
     NotRunning,
     /// The registry wants other credentials.
@@ -52,7 +54,11 @@ impl Class {
     #[must_use]
     pub fn may_pass(self) -> bool {
         match self {
-            Self::RegistryUnreachable | Self::Unreachable | Self::Timeout | Self::Ambiguous => true,
+            Self::RegistryUnreachable
+            | Self::Unreachable
+            | Self::Timeout
+            | Self::Ambiguous
+            | Self::LeftOver => true,
             Self::NotFound
             | Self::Conflict
             | Self::NotRunning
@@ -231,6 +237,8 @@ fn classify(error: &bollard::errors::Error, talk: Talk) -> Class {
         Class::NoSuchImage
     } else if says(&["is ambiguous"]) {
         Class::Ambiguous
+    } else if says(&["id already in use"]) {
+        Class::LeftOver
     } else if says(&["is not running", "is paused"]) {
         Class::NotRunning
     } else if says(&TAKEN) || status == 409 {
@@ -267,6 +275,7 @@ mod tests {
                 Class::Conflict,
             ),
             (403, "Address already in use", Class::Conflict),
+            (500, "id already in use", Class::LeftOver),
             (
                 500,
                 "driver failed programming external connectivity: Bind for 0.0.0.0:80 failed: port is already allocated",

@@ -24,8 +24,10 @@ mod files;
 mod found;
 mod image;
 mod labels;
+mod leftover;
 mod logs;
 mod network;
+mod process;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,8 @@ pub use image::{ImageFacts, Registry, Resolved};
 pub use labels::Identity;
 pub use logs::{LogLine, LogQuery, Output};
 pub use network::NetworkPlan;
+
+pub(crate) use process::Process;
 
 use deadline::Limit;
 

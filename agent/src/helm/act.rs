@@ -273,6 +273,7 @@ fn failure(error: Error) -> Failure {
         | Class::Timeout
         | Class::RegistryUnreachable
         | Class::Ambiguous
+        | Class::LeftOver
         | Class::NotFound
         | Class::NotRunning => true,
         Class::Conflict

@@ -20,7 +20,6 @@ mod post;
 mod say;
 mod tend;
 mod trial;
-mod vigil;
 mod wake;
 
 use std::collections::BTreeMap;

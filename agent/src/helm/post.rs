@@ -15,8 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use crate::docker::{Found, State};
-use crate::helm::vigil;
+use crate::docker::{Found, Process, State};
 use crate::helm::wake::Wake;
 use crate::revisions::{RevisionError, Revisions};
 use crate::signals::Tally;
@@ -270,7 +269,12 @@ impl Post {
                 incarnation: life.incarnation,
             };
             let vigil = tokio::spawn(async move {
-                match vigil::gone(process, &container).await {
+                let held = Process::of(&container, process);
+                let gone = match held {
+                    Ok(held) => held.gone().await,
+                    Err(error) => Err(error),
+                };
+                match gone {
                     Ok(()) => drop(wakes.send(vanished).await),
                     Err(error) => {
                         debug!(container, process, %error, "a process can't be watched; the engine will tell of its end")
