@@ -41,8 +41,12 @@ pub(crate) struct Fleet {
     pub(crate) debs: PathBuf,
     /// And those of the previous release, where there are any.
     pub(crate) previous: Option<PathBuf>,
-    /// Versions released so far.
-    versions: u32,
+    /// Versions released so far, whatever became of them: no number is used twice.
+    released: u32,
+    /// The one that all hosts shall answer with.
+    serving: u32,
+    /// And the one before it.
+    before: u32,
     /// What is said before a program whose clock is moved; empty: no clock is.
     pub(crate) moved: String,
 }
@@ -120,7 +124,9 @@ impl Fleet {
             _docker: docker,
             debs: debs.to_owned(),
             previous: None,
-            versions: 0,
+            released: 0,
+            serving: 0,
+            before: 0,
             moved: String::new(),
         }
     }
@@ -217,7 +223,8 @@ impl Fleet {
 
     /// The Compose file of the next version, there on the coordinator's machine.
     pub(crate) fn next(&mut self, release: Release) -> String {
-        self.versions += 1;
+        self.released += 1;
+        self.before = std::mem::replace(&mut self.serving, self.released);
         let Release {
             tag,
             strategy,
@@ -225,7 +232,7 @@ impl Fleet {
             drain,
             wave,
         } = release;
-        let version = self.versions;
+        let version = self.released;
         // What never is ready need not be waited for so long.
         let within = if tag == "never-ready" { 10 } else { 30 };
         let text = format!(
@@ -282,7 +289,7 @@ impl Fleet {
             said.err
         );
         if said.code == 3 {
-            self.versions -= 1;
+            self.was_taken_back();
         }
         self.is_well().await;
         said
@@ -290,17 +297,17 @@ impl Fleet {
 
     /// The release begun last was taken back.
     pub(crate) fn was_taken_back(&mut self) {
-        self.versions -= 1;
+        self.serving = self.before;
     }
 
     /// The version before the one that is released last.
     pub(crate) fn before(&self) -> u32 {
-        self.versions - 1
+        self.before
     }
 
     /// The version that the last good release was of, and all hosts shall answer with.
     pub(crate) fn version(&self) -> String {
-        format!("v{}", self.versions)
+        format!("v{}", self.serving)
     }
 
     /// Requests to every host.

@@ -5,6 +5,7 @@
 
 mod draw;
 mod excuse;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,7 @@ use serde_json::Value;
 use super::fleet::{Fleet, PATIENCE, Watch};
 use draw::{Act, Fault, LATEST, LONGEST, Strike, schedule, words};
 use excuse::{Done, UNDER_WAY, unexcused};
+use turns::Turns;
 
 /// Of hosts in a fleet.
 const HOSTS: usize = 3;
@@ -186,13 +188,14 @@ async fn play(fleet: &mut Fleet, acts: &[Act]) -> Played {
         .collect();
     let watch = fleet.under_load();
     let (mut codes, mut done) = (Vec::new(), Vec::new());
+    let mut turns = Turns::of(fleet.version());
     for act in acts {
-        codes.push(perform(fleet, act, &mut done).await);
+        codes.push(perform(fleet, act, &mut done, &mut turns).await);
     }
     for (host, before) in before.iter().enumerate() {
         sound(&fleet.hosts[host], before);
     }
-    let (sent, lost) = count(watch, acts, &done).await;
+    let (sent, lost) = count(watch, acts, &done, &turns).await;
     Played {
         codes,
         sent,
@@ -202,8 +205,9 @@ async fn play(fleet: &mut Fleet, acts: &[Act]) -> Played {
 }
 
 /// One rollout with its faults; gives the exit code, which was held against every host (P12).
-async fn perform(fleet: &mut Fleet, act: &Act, done: &mut Vec<Done>) -> i32 {
+async fn perform(fleet: &mut Fleet, act: &Act, done: &mut Vec<Done>, turns: &mut Turns) -> i32 {
     let file = fleet.next(act.release);
+    turns.begins(fleet.version());
     let deploy = fleet
         .coordinator
         .beside(&format!("cutover deploy -f {file}"));
@@ -244,7 +248,9 @@ async fn perform(fleet: &mut Fleet, act: &Act, done: &mut Vec<Done>) -> i32 {
             (_, None) => break,
         }
     }
-    settle(fleet, deploy).await
+    let code = settle(fleet, deploy).await;
+    turns.ends(&fleet.version());
+    code
 }
 
 impl Strike {
@@ -333,7 +339,7 @@ async fn settle(fleet: &mut Fleet, deploy: Beside) -> i32 {
         3 | 7 => false,
         _ => {
             let newest: Value = fleet.json("rollout ls --limit 1");
-            let file = format!("v{}.yaml", fleet.before() + 1);
+            let file = format!("{}.yaml", fleet.version());
             let ours = fleet.json("history shop/web")[0]["file"]
                 .to_string()
                 .contains(&file);
@@ -372,14 +378,32 @@ fn sound(host: &Machine, before: &[String]) {
     host.ok("test ! -L /var/lib/cutover-agent/nginx/untested && nginx -t -q");
     let running = host.ok("docker ps --filter label=dev.cutover.host --format '{{.Names}}'");
     assert_eq!(running.lines().count(), 1, "{}: {running}", host.name());
+    // What an engine forgot is in no list of its own: the kernel is asked.
+    let unknown = host.ok(UNKNOWN);
+    assert_eq!(
+        unknown,
+        "",
+        "{} runs what its engine does not know of",
+        host.name()
+    );
 }
 
+/// Containers with a process, that are not among those that the engine says run.
+const UNKNOWN: &str = "docker ps -q --no-trunc | sort > /run/known; cat /proc/[0-9]*/cgroup 2>/dev/null | \
+                       grep -oE 'docker[-/][0-9a-f]{64}' | grep -oE '[0-9a-f]{64}' | sort -u | comm -13 /run/known -";
+
 /// What was sent and lost; what nothing excuses fails.
-async fn count(watch: Watch, acts: &[Act], done: &[Done]) -> (u64, u64) {
+async fn count(watch: Watch, acts: &[Act], done: &[Done], turns: &Turns) -> (u64, u64) {
     let deaths = acts.iter().filter(|act| act.release.tag == "dies").count();
     let (mut sent, mut lost) = (0, 0);
     for (host, (name, tally)) in watch.each().await.into_iter().enumerate() {
         assert_eq!(tally.unsent, 0, "{name} was far behind: {tally}");
+        for (version, seen) in &tally.versions {
+            assert!(
+                turns.may_answer(version, tally.started + seen.last),
+                "{name}: {version} answered out of its turn: {tally}"
+            );
+        }
         let bare = unexcused(&tally.failures, tally.started, host, done);
         if bare.len() > deaths * UNDER_WAY {
             let first: Vec<String> = bare.iter().take(10).map(ToString::to_string).collect();
