@@ -13,6 +13,7 @@ mod asked;
 #[cfg(test)]
 mod bed;
 mod connections;
+mod due;
 mod link;
 mod listing;
 mod out;
@@ -43,6 +44,7 @@ use crate::signals::Signals;
 pub(crate) use act::Hands;
 pub(crate) use arrange::Arranger;
 use arrange::UNREADABLE;
+use due::Touched;
 use listing::Listing;
 use post::Post;
 use tend::changes_containers;
@@ -51,7 +53,7 @@ pub(crate) use wake::Wake;
 
 /// Facts that could not be kept are tried again after this.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
-/// The loop wakes at least so often, so that a missed deadline is late by no more.
+/// All berths are looked after at least so often, so that a missed deadline is late by no more.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// What the loop is made of.
@@ -100,7 +102,12 @@ pub(crate) struct Helm {
     /// How many lists of sites were made.
     site_lists: u64,
     arrange_after: Moment,
+    /// When nginx is told again of what it could not be told.
+    arrange_at: Option<Moment>,
     counting: Option<Moment>,
+    touched: Touched,
+    /// When all berths are looked after, whatever wakes the loop until then.
+    whole_at: Moment,
     /// Logs that are read for the coordinator, by its request; each ends when it is forgotten here.
     reading: BTreeMap<u64, AbortOnDropHandle<()>>,
     trial: Trial,
@@ -126,7 +133,10 @@ impl Helm {
             prove_at: None,
             site_lists: 0,
             arrange_after: Moment::ZERO,
+            arrange_at: None,
             counting: None,
+            touched: Touched::default(),
+            whole_at: Moment::ZERO,
             reading: BTreeMap::new(),
             trial: Trial::from_environment(),
         }
@@ -147,9 +157,7 @@ impl Helm {
         let stop = self.parts.stop.clone();
         loop {
             let now = clock::now();
-            let wait = self
-                .next_wake(now)
-                .map_or(watchdog, |at| at.since(now).min(watchdog));
+            let wait = self.next_wake().since(now).min(watchdog);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -193,6 +201,7 @@ impl Helm {
     }
 
     fn wake(&mut self, now: Moment, wake: Wake) {
+        self.touched.by(&wake);
         match wake {
             Wake::Link(event) => self.linked(now, event),
             Wake::Engine(event) => self.engine(now, event),
@@ -354,6 +363,9 @@ impl Helm {
     fn follow(&mut self, now: Moment, service: &ServiceId, mut facts: Vec<Stamped>) {
         loop {
             self.noticed(service, &facts);
+            if !facts.is_empty() {
+                self.touched.all();
+            }
             let Some(post) = self.posts.get_mut(service) else {
                 return;
             };

@@ -40,6 +40,8 @@ pub(crate) struct Post {
     /// Whose process is watched, for as long as that life is known.
     vigils: BTreeMap<Incarnation, AbortOnDropHandle<()>>,
     pub(crate) samples: BTreeMap<(Slot, RevisionNumber, u32), Sample>,
+    /// When it must be looked after though nothing happens to it.
+    pub(crate) wakes_at: Option<Moment>,
     /// When connections are counted next, and whether that is under way.
     pub(crate) count: (Moment, bool),
     pub(crate) found: Vec<Found>,
@@ -105,6 +107,7 @@ impl Post {
             ended: BTreeMap::new(),
             vigils: BTreeMap::new(),
             samples: BTreeMap::new(),
+            wakes_at: None,
             count: (Moment::ZERO, false),
             found: Vec::new(),
             missed_restart: false,

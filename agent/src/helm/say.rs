@@ -12,12 +12,15 @@ use crate::helm::{Helm, Standing};
 use crate::signals::{Counts, Tally};
 
 impl Helm {
-    /// Tells what changed, and what must be told again.
-    pub(super) fn report(&mut self, now: Moment) {
+    /// Tells what changed of these services, and what must be told again.
+    pub(super) fn report(&mut self, now: Moment, services: &[ServiceId]) {
         let start = self.parts.start;
         let mut changed = false;
         let mut reports = Vec::new();
-        for (service, post) in &mut self.posts {
+        for service in services {
+            let Some(post) = self.posts.get_mut(service) else {
+                continue;
+            };
             let (report, renews) = if post.can_tell() {
                 let report = account(post, start, now);
                 post.kept = Some(report.clone());
@@ -63,6 +66,7 @@ impl Helm {
             let said = self.say(from_agent::What::Report(report));
             if let (false, Some(post)) = (said, self.posts.get_mut(&service)) {
                 post.told = None;
+                self.touched.all();
             }
         }
     }

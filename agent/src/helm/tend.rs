@@ -14,7 +14,7 @@ use crate::helm::act::Job;
 use crate::helm::arrange::Sites;
 use crate::helm::post::{Post, Sample};
 use crate::helm::wake::{Sampled, Wake};
-use crate::helm::{Helm, SAVE_AGAIN, Trial, connections};
+use crate::helm::{Helm, connections};
 use crate::probe;
 use crate::traffic::Site;
 
@@ -33,10 +33,10 @@ const SIGNAL_EVERY: Duration = Duration::from_secs(1);
 const IDLE_SIGNAL_EVERY: Duration = Duration::from_secs(10);
 
 impl Helm {
-    /// Sets going what every berth wants now.
+    /// Sets going what is wanted now: by the berths that were touched, or by all.
     pub(super) fn tend(&mut self, now: Moment) {
-        let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
-        for service in &services {
+        let round = self.round(now);
+        for service in &round.services {
             self.tell(now, service, Event::Ticked);
             self.take_out(now, service);
             if self.is_held(service) {
@@ -46,10 +46,13 @@ impl Helm {
             self.probe(now, service);
             self.count(now, service);
         }
-        self.list_when_due(now);
-        self.arrange(now);
-        self.read_signals(now);
-        self.report(now);
+        if round.whole {
+            self.list_when_due(now);
+            self.arrange(now);
+            self.read_signals(now);
+        }
+        self.report(now, &round.services);
+        self.note_wakes(now, &round);
     }
 
     /// A trial holds the open swap in its phase.
@@ -65,40 +68,6 @@ impl Helm {
             Some(standing) if target != Target::Reverted && self.is_held(service) => standing,
             Some(_) | None => target,
         }
-    }
-
-    /// When the loop must wake by itself.
-    pub(super) fn next_wake(&self, now: Moment) -> Option<Moment> {
-        let own = [
-            self.counting,
-            self.listing.at.filter(|_| !self.listing.busy),
-            // What was due has just been looked at: without any site there is nothing to tell, or to wake for.
-            (self.arranging.is_none() && self.arranged.is_none())
-                .then_some(self.arrange_after)
-                .filter(|at| *at > now),
-        ];
-        let of_posts = self.posts.values().flat_map(|post| {
-            let save = (!post.unsaved.is_empty()).then(|| now + SAVE_AGAIN);
-            let deadline = post.berth.deadline(now).map(|deadline| deadline.at);
-            let samples = post
-                .samples
-                .values()
-                .filter(|sample| !sample.asked)
-                .map(|sample| sample.next)
-                .min();
-            let counting = post.berth.want(now).count.is_some() && !post.count.1;
-            let report = self.report_due(post);
-            let held = self.trial.holds(&post.berth).then(|| now + Trial::AGAIN);
-            [
-                held,
-                save,
-                deadline,
-                samples,
-                counting.then_some(post.count.0),
-                report,
-            ]
-        });
-        own.into_iter().chain(of_posts).flatten().min()
     }
 
     /// Starts the action that the berth wants, unless one is under way or facts wait to be kept.
