@@ -4,12 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cutover_agent::docker::State;
+use cutover_agent::docker::{Class, State};
 use cutover_core::Slot;
 use cutover_tests::engine::{Engine, Options};
 use cutover_tests::root_or_skip;
 
-use crate::world::{SECOND, World, identity};
+use crate::world::{SECOND, World, chain, identity};
 
 /// Puts the engine back to a moment when it had not yet noted that the container was started.
 async fn forget(world: &World, id: &str, notes: &[u8]) {
@@ -52,9 +52,11 @@ async fn what_a_killed_engine_forgot_is_ended_before_its_container_starts_parks_
     };
 
     let forgotten = runs().await;
+    let busy = docker.start(&name).await.unwrap_err();
+    assert_eq!(busy.class(), Class::LeftOver, "{}", chain(&busy));
+    assert!(!forgotten.exists(), "two would run");
     let again = docker.start(&name).await.unwrap();
     assert!(matches!(again, State::Running(_)), "{again:?}");
-    assert!(!forgotten.exists(), "two would run");
     docker.stop(&name, SECOND).await.unwrap();
 
     let forgotten = runs().await;

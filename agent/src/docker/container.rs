@@ -14,6 +14,7 @@ use bollard::query_parameters::{
 
 use super::deadline::Limit;
 use super::found::{engine_name, home_endpoint, labels_of, planned_address, state};
+use super::leftover::Leftover;
 use super::{Class, Docker, Error, Identity, State, filters, labels, present};
 
 /// What is left of a removed container.
@@ -36,6 +37,7 @@ impl Docker {
     /// # Errors
     /// [`Class::NotFound`]: there is none, or its network is gone: create it again.
     /// [`Class::Conflict`]: somebody holds its address, named in the error. [`Class::NoSpace`].
+    /// [`Class::LeftOver`]: it ran without the engine's knowledge, and was ended: ask again.
     pub async fn start(&self, name: &str) -> Result<State, Error> {
         let doing = format!("starting container {name}");
         let Some(found) = self.owned(&doing, name).await? else {
@@ -54,7 +56,12 @@ impl Docker {
                     .await
             }
             State::Created(_) | State::Exited(_) | State::Dying => {
-                self.end_leftovers(&doing, &id).await?;
+                let leftover = self.end_leftovers(&doing, &found, None).await?;
+                if leftover == Leftover::Ended {
+                    // Newer engines take the end of the old process for that of a new one, if that comes at once.
+                    let found = "it ran without the engine's knowledge, and was stopped";
+                    return Err(Error::refused(doing, Class::LeftOver, found));
+                }
                 let options = None::<StartContainerOptions>;
                 self.limited(self.limits().start, client.start_container(&id, options))
                     .await
@@ -128,8 +135,9 @@ impl Docker {
         }
         let id = found.id.clone().unwrap_or_default();
         let before = state(found.state.as_ref());
-        if !before.is_up() {
-            self.end_leftovers(&doing, &id).await?;
+        if !before.is_up()
+            && self.end_leftovers(&doing, &found, Some(grace)).await? != Leftover::Known
+        {
             return Ok(Some(before));
         }
         let client = self.client(&doing)?;
@@ -188,7 +196,8 @@ impl Docker {
     /// What it logged last is read before. `None`: there is none of that name.
     ///
     /// # Errors
-    /// [`Class::Conflict`]: it runs, or is somebody else's.
+    /// [`Class::Conflict`]: it runs, or is somebody else's. [`Class::LeftOver`]: it runs without the engine's knowledge,
+    /// and can't be ended.
     pub async fn remove(&self, name: &str) -> Result<Option<Remains>, Error> {
         self.discard(name, None).await
     }
@@ -223,8 +232,7 @@ impl Docker {
             Ok(logs) => logs,
             Err(error) => format!("(no logs: {})", chain(&error)),
         };
-        self.delete(&doing, found.id.as_deref().unwrap_or_default())
-            .await?;
+        self.delete(&doing, &found).await?;
         self.forget_files(name).await?;
         Ok(Some(Remains { state, logs }))
     }
@@ -309,8 +317,13 @@ impl Docker {
         }
     }
 
-    pub(super) async fn delete(&self, doing: &str, id: &str) -> Result<(), Error> {
-        self.end_leftovers(doing, id).await?;
+    pub(super) async fn delete(
+        &self,
+        doing: &str,
+        container: &ContainerInspectResponse,
+    ) -> Result<(), Error> {
+        self.end_leftovers(doing, container, None).await?;
+        let id = container.id.as_deref().unwrap_or_default();
         // Never force (it would kill), never "v" (it would remove anonymous volumes).
         let options = RemoveContainerOptionsBuilder::default().build();
         let answer = self

@@ -44,21 +44,20 @@ impl Docker {
                 .as_ref()
                 .and_then(|labels| labels.get(labels::SPEC));
             let alike = wanted == labels_of(&existing).and_then(|labels| labels.get(labels::SPEC));
-            let id = existing.id.clone().unwrap_or_default();
             if alike && self.networks_still_there(&existing).await? {
                 self.give_name(&doing, plan, &name, &existing).await?;
                 self.join(&doing, plan.spec, &existing).await?;
                 return Ok(Created {
-                    id,
-                    made: false,
                     state: state(existing.state.as_ref()),
+                    id: existing.id.unwrap_or_default(),
+                    made: false,
                 });
             }
             if state(existing.state.as_ref()).is_up() {
                 let found = "one of that name runs and was made otherwise; stop it first";
                 return Err(Error::refused(doing, Class::Conflict, found));
             }
-            self.delete(&doing, &id).await?;
+            self.delete(&doing, &existing).await?;
         }
         if let Some(owner) = self.owner_of(plan.address).await? {
             let found = format!(

@@ -47,7 +47,7 @@ impl Default for Deadlines {
             start: limit("start", 60),
             // Beyond the container's own grace: the kill that follows it, and unmounting.
             stop: limit("stop", 20),
-            // A process that was sent SIGKILL is gone in milliseconds, unless it waits for a disk.
+            // A process that was sent SIGKILL gives its memory back, and may wait for a disk.
             end: limit("end", 5),
             // Removing deletes the container's whole writable layer.
             remove: limit("remove", 60),

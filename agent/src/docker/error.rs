@@ -27,7 +27,7 @@ pub enum Class {
     Conflict,
     /// Networks of one name, made by several agents at once: the younger ones are being removed.
     Ambiguous,
-    /// What an engine that was killed left running holds the container; it is being ended.
+    /// What an engine that was killed left running holds the container, or held it until now.
     LeftOver,
     /// The container is there, but does not run (or is paused).
     NotRunning,
@@ -187,6 +187,14 @@ const NO_REGISTRY: [&str; 7] = [
     "connection re",
     "context deadline exceeded",
 ];
+/// Containerd's words, in those of several engines.
+const LEFT_OVER: [&str; 5] = [
+    "id already in use",
+    "cannot delete running task",
+    "cannot delete a running",
+    "stale containerd",
+    "containerd task",
+];
 const TAKEN: [&str; 4] = [
     "already in use",
     "port is already allocated",
@@ -237,7 +245,7 @@ fn classify(error: &bollard::errors::Error, talk: Talk) -> Class {
         Class::NoSuchImage
     } else if says(&["is ambiguous"]) {
         Class::Ambiguous
-    } else if says(&["id already in use"]) {
+    } else if says(&LEFT_OVER) {
         Class::LeftOver
     } else if says(&["is not running", "is paused"]) {
         Class::NotRunning
@@ -276,6 +284,11 @@ mod tests {
             ),
             (403, "Address already in use", Class::Conflict),
             (500, "id already in use", Class::LeftOver),
+            (
+                500,
+                "failed to delete stale containerd task object: cannot delete running task 1: failed precondition",
+                Class::LeftOver,
+            ),
             (
                 500,
                 "driver failed programming external connectivity: Bind for 0.0.0.0:80 failed: port is already allocated",

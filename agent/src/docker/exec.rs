@@ -8,6 +8,7 @@ use futures::StreamExt;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpgid};
 
+use super::process::is_in;
 use super::{Class, Docker, Error, image};
 
 /// What became of a command.
@@ -176,9 +177,9 @@ fn kill(exec: &ExecInspectResponse) {
         return;
     };
     // The number may be another process's by now: it must lead a group, and be in this container.
-    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let ours = u32::try_from(pid).is_ok_and(|pid| is_in(container, pid).unwrap_or(false));
     let pid = Pid::from_raw(pid);
-    if cgroups.contains(container) && getpgid(Some(pid)) == Ok(pid) {
+    if ours && getpgid(Some(pid)) == Ok(pid) {
         // Gone already is as good.
         let _ = killpg(pid, Signal::SIGKILL);
     }

@@ -1,57 +1,138 @@
 //! What runs in a container of which the engine says that it does not run.
 //!
 //! An engine that is killed while it starts a container comes back and knows nothing of a process that lives on: it may
-//! serve, and its container can be neither started nor removed. Keeps true: nothing is ended that the engine knows of.
+//! serve, and its container can be neither started nor removed. Keeps true: nothing is ended that the engine knows of,
+//! and it is asked to stop first, as the engine would.
 
 use std::io;
+use std::time::Duration;
+
+use bollard::models::ContainerInspectResponse;
+use nix::sys::signal::Signal as Named;
+use rustix::process::Signal;
 
 use super::found::state;
 use super::process::Process;
 use super::{Class, Docker, Error};
 
+/// What a second look found in a container that did not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leftover {
+    Nothing,
+    /// The engine started it meanwhile: it is none.
+    Known,
+    Ended,
+}
+
 impl Docker {
-    /// Ends what runs in a container that does not run, as far as the engine knows.
+    /// Stops what runs in a container that does not run, as far as the engine knows.
+    ///
+    /// `grace` is how long it has after its stop signal; unless given, as long as its container says.
     ///
     /// # Errors
-    /// The engine is down or hangs, or a process outlives SIGKILL ([`Class::Timeout`]).
-    pub(super) async fn end_leftovers(&self, doing: &str, id: &str) -> Result<(), Error> {
+    /// The engine is down or hangs; [`Class::LeftOver`]: a process can't be ended, or outlives SIGKILL.
+    pub(super) async fn end_leftovers(
+        &self,
+        doing: &str,
+        container: &ContainerInspectResponse,
+        grace: Option<Duration>,
+    ) -> Result<Leftover, Error> {
+        let id = container.id.clone().unwrap_or_default();
         let doing = format!("{doing}: ending what the engine forgot of it");
-        let failed = |error: io::Error| Error::file(doing.as_str(), error);
+        // It says nothing of the version: it is this host's trouble, and is tried again.
+        let failed = |error: &dyn std::error::Error| {
+            Error::refused(doing.as_str(), Class::LeftOver, error.to_string())
+        };
         let looked = {
-            let id = id.to_owned();
+            let id = id.clone();
             tokio::task::spawn_blocking(move || Process::all(&id)).await
         };
-        let found = looked.map_err(io::Error::other).flatten().map_err(failed)?;
+        let found = looked.map_err(io::Error::other).flatten();
+        let found = found.map_err(|error| failed(&error))?;
         if found.is_empty() {
-            return Ok(());
+            return Ok(Leftover::Nothing);
         }
         // The engine answers nothing about a container while it starts it: what is its own is said to run by now.
-        let now = self.inspect(id).await?;
+        let now = self.inspect(&id).await?;
         if now.is_some_and(|now| state(now.state.as_ref()).is_up()) {
-            return Ok(());
+            return Ok(Leftover::Known);
         }
         let numbers: Vec<u32> = found.iter().map(Process::number).collect();
         tracing::warn!(
             container = id,
             processes = ?numbers,
-            "it runs, and the engine does not know of it: it is ended"
+            "it runs, and the engine does not know of it: it is stopped"
         );
-        for process in &found {
-            process.kill();
+        let (signal, own) = stop_of(container);
+        for first in found.iter().filter(|process| process.is_first()) {
+            first.send(signal).map_err(|error| failed(&error))?;
         }
-        let limit = self.limits().end.length;
-        let end = async {
-            for process in found {
-                process.gone().await?;
-            }
-            Ok(())
-        };
-        match tokio::time::timeout(limit, end).await {
-            Ok(ended) => ended.map_err(failed),
+        if let Ok(stopped) = tokio::time::timeout(grace.unwrap_or(own), gone(&found)).await {
+            stopped.map_err(|error| failed(&error))?;
+            return Ok(Leftover::Ended);
+        }
+        for process in &found {
+            process.send(Signal::KILL).map_err(|error| failed(&error))?;
+        }
+        let limit = self.limits().end;
+        match tokio::time::timeout(limit.length, gone(&found)).await {
+            Ok(ended) => ended
+                .map(|()| Leftover::Ended)
+                .map_err(|error| failed(&error)),
             Err(_elapsed) => {
-                let found = format!("of processes {numbers:?}, one outlives SIGKILL by {limit:?}");
-                Err(Error::refused(doing, Class::Timeout, found))
+                let found = format!(
+                    "one of the processes {numbers:?} outlives SIGKILL by {:?} (deadline \"{}\")",
+                    limit.length, limit.name
+                );
+                Err(Error::refused(doing, Class::LeftOver, found))
             }
+        }
+    }
+}
+
+async fn gone(processes: &[Process]) -> io::Result<()> {
+    for process in processes {
+        process.gone().await?;
+    }
+    Ok(())
+}
+
+/// The signal by which a container is asked to stop, and how long it has then.
+fn stop_of(container: &ContainerInspectResponse) -> (Signal, Duration) {
+    let config = container.config.as_ref();
+    let signal = config.and_then(|config| config.stop_signal.as_deref());
+    let seconds = config.and_then(|config| config.stop_timeout);
+    (
+        signal.and_then(named).unwrap_or(Signal::TERM),
+        Duration::from_secs(seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(10)),
+    )
+}
+
+/// As the engine reads it: `SIGQUIT`, `QUIT` or `3`.
+fn named(text: &str) -> Option<Signal> {
+    let number = text.parse::<i32>().ok().or_else(|| {
+        let upper = text.to_ascii_uppercase();
+        let long = format!("SIG{}", upper.trim_start_matches("SIG"));
+        long.parse::<Named>().ok().map(|signal| signal as i32)
+    })?;
+    Signal::from_named_raw(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_signal_is_read_as_the_engine_reads_it() {
+        for (text, signal) in [
+            ("SIGQUIT", Some(Signal::QUIT)),
+            ("quit", Some(Signal::QUIT)),
+            ("3", Some(Signal::QUIT)),
+            ("SIGWINCH", Some(Signal::WINCH)),
+            ("nonsense", None),
+            ("0", None),
+        ] {
+            assert_eq!(named(text), signal, "{text}");
         }
     }
 }

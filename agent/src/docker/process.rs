@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -21,17 +22,25 @@ pub(crate) struct Process {
 impl Process {
     /// An error when it is gone, can't be held (an old kernel), or is no process of that container's.
     pub(crate) fn of(container: &str, number: u32) -> io::Result<Self> {
-        let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
-        let held = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        let process = Self::hold(number)?;
         if is_in(container, number)? {
-            Ok(Self { number, held })
+            Ok(process)
         } else {
             Err(io::Error::other("it is no process of the container's"))
         }
     }
 
-    /// Every process of a container's that can be held.
+    fn hold(number: u32) -> io::Result<Self> {
+        let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+        let held = pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(Self { number, held })
+    }
+
+    /// Every process of a container's.
+    ///
+    /// # Errors
+    /// One is there and can't be held.
     pub(super) fn all(container: &str) -> io::Result<Vec<Self>> {
         let mut all = Vec::new();
         for entry in fs::read_dir("/proc")? {
@@ -39,12 +48,15 @@ impl Process {
                 .file_name()
                 .to_str()
                 .and_then(|name| name.parse().ok());
+            let Some(number) = number else { continue };
             // What ends meanwhile is none; what is somebody else's is not even held.
-            if let Some(number) = number
-                && is_in(container, number).unwrap_or(false)
-                && let Ok(process) = Self::of(container, number)
-            {
-                all.push(process);
+            if !is_in(container, number).unwrap_or(false) {
+                continue;
+            }
+            match Self::of(container, number) {
+                Ok(process) => all.push(process),
+                Err(_) if !is_in(container, number).unwrap_or(false) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(all)
@@ -55,25 +67,45 @@ impl Process {
         self.number
     }
 
-    /// Sends SIGKILL; gone already is as good.
-    pub(super) fn kill(&self) {
-        let _ = pidfd_send_signal(&self.held, Signal::KILL);
+    /// It is the container's first one: what it hears as its signal to stop.
+    pub(super) fn is_first(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.number));
+        let inside = status.unwrap_or_default();
+        let line = inside.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        line.and_then(|numbers| numbers.split_whitespace().last()) == Some("1")
+    }
+
+    /// Sends it a signal; gone already is as good.
+    pub(super) fn send(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(&self.held, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Returns when it is gone; an error when it can't be watched.
-    pub(crate) async fn gone(self) -> io::Result<()> {
+    pub(crate) async fn gone(&self) -> io::Result<()> {
+        let held = self.held.try_clone()?;
         #[expect(
             deprecated,
             reason = "unsound for a type that may change its descriptor, which an OwnedFd can't; the other way is unsafe code"
         )]
-        let end = AsyncFd::with_interest(self.held, Interest::READABLE)?;
+        let end = AsyncFd::with_interest(held, Interest::READABLE)?;
         end.readable().await.map(drop)
     }
 }
 
-fn is_in(container: &str, number: u32) -> io::Result<bool> {
+/// Whether that process is the container's now.
+pub(super) fn is_in(container: &str, number: u32) -> io::Result<bool> {
     let groups = fs::read_to_string(format!("/proc/{number}/cgroup"))?;
-    Ok(!container.is_empty() && groups.contains(container))
+    Ok(names(&groups, container))
+}
+
+/// Docker calls a container's group by its id, or `docker-ID.scope` where systemd keeps the groups.
+fn names(groups: &str, container: &str) -> bool {
+    let scope = format!("docker-{container}.scope");
+    let mut parts = groups.lines().flat_map(|line| line.split('/'));
+    !container.is_empty() && parts.any(|part| part == container || part == scope)
 }
 
 #[cfg(test)]
@@ -82,11 +114,26 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_group_names_its_container_and_no_other() {
+        for (groups, named) in [
+            ("0::/docker/abc\n", true),
+            ("0::/docker/abc/init.scope\n", true),
+            ("0::/system.slice/docker-abc.scope\n", true),
+            ("12:pids:/docker/abc\n11:memory:/docker/abc\n", true),
+            ("0::/docker/abcd\n", false),
+            ("0::/machine.slice/libpod-conmon-abc.scope\n", false),
+            ("0::/\n", false),
+        ] {
+            assert_eq!(names(groups, "abc"), named, "{groups}");
+        }
+        assert!(!names("0::/\n", ""), "no container is every container");
+    }
+
     #[tokio::test]
     async fn a_process_of_another_cgroup_is_not_held() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         Process::of("no-such-container", child.id()).unwrap_err();
-        Process::of("", child.id()).unwrap_err();
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -94,10 +141,9 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_a_process_is_told() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let groups = fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
-        let line = groups.lines().next().unwrap();
-        let process = Process::of(line, child.id()).unwrap();
-        let watch = tokio::spawn(process.gone());
+        let process = Process::hold(child.id()).unwrap();
+        assert!(!process.is_first());
+        let watch = tokio::spawn(async move { process.gone().await });
         child.kill().unwrap();
         watch.await.unwrap().unwrap();
         child.wait().unwrap();

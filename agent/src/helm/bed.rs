@@ -120,7 +120,7 @@ impl Bed {
         }
     }
 
-    /// Something wakes the loop, which then looks after everything.
+    /// Something wakes the loop, which then looks after all whom it concerns.
     pub(super) fn wake(&mut self, now: Moment, wake: Wake) {
         self.helm.wake(now, wake);
         self.helm.tend(now);

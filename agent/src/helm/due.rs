@@ -87,20 +87,25 @@ impl Helm {
     }
 
     fn due(&self, now: Moment, post: &Post) -> Option<Moment> {
-        let save = (!post.unsaved.is_empty()).then(|| now + SAVE_AGAIN);
+        let again = (post.owes || !post.unsaved.is_empty()).then(|| now + SAVE_AGAIN);
         let deadline = post.berth.deadline(now).map(|deadline| deadline.at);
+        // Who does not run, or has no address, is asked nothing.
         let samples = post
             .samples
-            .values()
-            .filter(|sample| !sample.asked)
-            .map(|sample| sample.next)
+            .iter()
+            .filter(|((slot, revision, replica), sample)| {
+                let life = post.lives.get(&(*slot, *replica));
+                let there = life.filter(|life| life.revision == *revision);
+                !sample.asked && there.is_some_and(|life| life.address.is_some())
+            })
+            .map(|(_, sample)| sample.next)
             .min();
         let counting = post.berth.want(now).count.is_some() && !post.count.1;
         let report = self.report_due(post);
         let held = self.trial.holds(&post.berth).then(|| now + Trial::AGAIN);
         [
             held,
-            save,
+            again,
             deadline,
             samples,
             counting.then_some(post.count.0),
@@ -174,5 +179,14 @@ mod tests {
         assert!(due > now && due <= now + HEARTBEAT);
         bed.helm.wake(due, sampled());
         assert!(bed.helm.round(due).whole);
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_does_not_run_is_not_waited_for() {
+        let now = Moment::from_millis(1000);
+        let mut bed = quiet(now);
+        bed.list(now, &[(7, Slot::Blue, false), (8, Slot::Green, false)]);
+        bed.helm.tend(now);
+        assert!(bed.helm.next_wake() > now, "the loop would not rest");
     }
 }

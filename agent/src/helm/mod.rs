@@ -3,7 +3,7 @@
 //! It keeps true: an event is told to a berth; the facts that follow are kept;
 //! only then is anything said or done that depends on them. One exception: in a
 //! revert the route flips first, and the route itself is the record. At most one
-//! action of a berth is under way. The loop decides nothing about swaps; it asks
+//! action of a berth is under way, a pull apart. The loop decides nothing about swaps; it asks
 //! the berth what it wants, again and again.
 
 mod act;
@@ -51,7 +51,7 @@ use tend::changes_containers;
 use trial::Trial;
 pub(crate) use wake::Wake;
 
-/// Facts that could not be kept are tried again after this.
+/// Facts that could not be kept, and routes that could not be changed, are tried again after this.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
 /// All berths are looked after at least so often, so that a missed deadline is late by no more.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -394,6 +394,7 @@ impl Helm {
         let post = self.posts.get_mut(service)?;
         if let Err(error) = self.parts.hands.traffic.switch(service, route) {
             error!(%service, %route, error = chain(&error), "the route could not be changed; is the state directory writable?");
+            post.owes = true;
             return None;
         }
         info!(%service, from = %post.berth.route(), to = %route, "the route changed");

@@ -30,8 +30,9 @@ impl Helm {
         for slot in Slot::ALL {
             told &= self.take_out_of(service, slot, &wanted);
         }
-        if let (true, Some(post)) = (told, self.posts.get_mut(service)) {
-            post.out = Some(wanted);
+        if let Some(post) = self.posts.get_mut(service) {
+            post.out = told.then_some(wanted);
+            post.owes |= !told;
         }
     }
 

@@ -40,6 +40,8 @@ pub(crate) struct Post {
     /// Whose process is watched, for as long as that life is known.
     vigils: BTreeMap<Incarnation, AbortOnDropHandle<()>>,
     pub(crate) samples: BTreeMap<(Slot, RevisionNumber, u32), Sample>,
+    /// The route, or who is left out, could not be changed as it is wanted.
+    pub(crate) owes: bool,
     /// When it must be looked after though nothing happens to it.
     pub(crate) wakes_at: Option<Moment>,
     /// When connections are counted next, and whether that is under way.
@@ -107,6 +109,7 @@ impl Post {
             ended: BTreeMap::new(),
             vigils: BTreeMap::new(),
             samples: BTreeMap::new(),
+            owes: false,
             wakes_at: None,
             count: (Moment::ZERO, false),
             found: Vec::new(),
@@ -272,8 +275,7 @@ impl Post {
                 incarnation: life.incarnation,
             };
             let vigil = tokio::spawn(async move {
-                let held = Process::of(&container, process);
-                let gone = match held {
+                let gone = match Process::of(&container, process) {
                     Ok(held) => held.gone().await,
                     Err(error) => Err(error),
                 };

@@ -37,6 +37,9 @@ impl Helm {
     pub(super) fn tend(&mut self, now: Moment) {
         let round = self.round(now);
         for service in &round.services {
+            if let Some(post) = self.posts.get_mut(service) {
+                post.owes = false;
+            }
             self.tell(now, service, Event::Ticked);
             self.take_out(now, service);
             if self.is_held(service) {
@@ -421,8 +424,8 @@ fn sample(
     if entry.asked || now < entry.next {
         return;
     }
-    *entry = Sample { next, asked: true };
     let Some(address) = life.address else { return };
+    *entry = Sample { next, asked: true };
     let (check, timeout) = match (pace, &spec.live) {
         (Pace::Live, Some(live)) => (live.check.clone(), live.timeout),
         (Pace::Live | Pace::Ready, _) => (spec.ready.check.clone(), spec.ready.timeout),
