@@ -13,7 +13,7 @@ pub struct Cli {
     /// The configuration.
     #[arg(long, global = true, default_value = config::PATH, value_name = "FILE")]
     pub config: PathBuf,
-    /// Where everything is kept; wins over the configuration's.
+    /// Where everything is kept, sockets included; wins over the configuration's.
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// What to do.
@@ -49,13 +49,13 @@ pub enum Verb {
     },
     /// Where every service stands on this host. Works without a coordinator.
     Status {
-        /// One JSON object.
+        /// Words for people, or one JSON object.
         #[arg(short, long, value_parser = ["json", "text"], default_value = "text")]
         output: String,
     },
     /// The containers on this host.
     Ps {
-        /// One JSON array.
+        /// Words for people, or one JSON array.
         #[arg(short, long, value_parser = ["json", "text"], default_value = "text")]
         output: String,
     },
@@ -64,7 +64,8 @@ pub enum Verb {
         /// APP/SERVICE, or SERVICE where it is unique on this host.
         service: String,
     },
-    /// Let nothing of a service move by itself on this host.
+    /// Let nothing of a service move by itself on this host: no way back by its own verdict, no restart
+    /// of what hangs. Works without a coordinator.
     Hold {
         /// APP/SERVICE, or SERVICE where it is unique on this host.
         service: String,
@@ -75,7 +76,7 @@ pub enum Verb {
     /// What is wrong with this host, and the command that mends it. Needs no coordinator and no
     /// running agent; ends with 8 when something does not work.
     Doctor {
-        /// One JSON array.
+        /// Words for people, or one JSON array.
         #[arg(short, long, value_parser = ["json", "text"], default_value = "text")]
         output: String,
     },

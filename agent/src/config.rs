@@ -7,6 +7,10 @@ use serde::Deserialize;
 
 /// Where the packages put the file.
 pub const PATH: &str = "/etc/cutover/agent.toml";
+/// Everything that is kept, unless somebody says otherwise.
+const STATE_DIR: &str = "/var/lib/cutover-agent";
+/// The sockets, where that is where it is.
+const RUNTIME_DIR: &str = "/run/cutover-agent";
 
 /// All settings.
 #[derive(Clone, Debug, Deserialize)]
@@ -14,8 +18,8 @@ pub const PATH: &str = "/etc/cutover/agent.toml";
 pub struct Config {
     /// Everything that must be kept: membership, journal, revisions, routes.
     pub state_dir: PathBuf,
-    /// Sockets; may be lost at a reboot.
-    pub runtime_dir: PathBuf,
+    /// Sockets; may be lost at a reboot. Unset: `/run/cutover-agent`, and with another `state_dir` below that.
+    pub runtime_dir: Option<PathBuf>,
     /// nginx listens here where a service names no address; unset: everywhere.
     pub listen_address: Option<Ipv4Addr>,
     /// Which installation this is; several agents on one machine need several.
@@ -59,8 +63,8 @@ pub struct Nginx {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            state_dir: "/var/lib/cutover-agent".into(),
-            runtime_dir: "/run/cutover-agent".into(),
+            state_dir: STATE_DIR.into(),
+            runtime_dir: None,
             listen_address: None,
             machine_id_file: "/etc/machine-id".into(),
             docker: Docker::default(),
@@ -132,16 +136,26 @@ impl Config {
         self.state_dir.join("membership")
     }
 
+    /// The sockets' folder. One `state_dir` moves all, so that two agents never share a socket.
+    #[must_use]
+    pub fn runtime_dir(&self) -> PathBuf {
+        match &self.runtime_dir {
+            Some(named) => named.clone(),
+            None if self.state_dir == Path::new(STATE_DIR) => RUNTIME_DIR.into(),
+            None => self.state_dir.join("sockets"),
+        }
+    }
+
     /// The socket for people on this host.
     #[must_use]
     pub fn local_socket(&self) -> PathBuf {
-        self.runtime_dir.join("agent.sock")
+        self.runtime_dir().join("agent.sock")
     }
 
     /// Where nginx sends a datagram a request.
     #[must_use]
     pub fn signals_socket(&self) -> PathBuf {
-        self.runtime_dir.join("signals.sock")
+        self.runtime_dir().join("signals.sock")
     }
 
     /// Reads the file at `path`, which may be missing at the default place alone.
@@ -158,7 +172,18 @@ mod tests {
     use super::*;
 
     /// Shown, and not the default: by default they are unset.
-    const UNSET: [&str; 3] = ["listen_address", "conf_dir", "access_log"];
+    const UNSET: [&str; 4] = ["runtime_dir", "listen_address", "conf_dir", "access_log"];
+
+    #[test]
+    fn one_state_dir_moves_the_sockets_too() {
+        let mut config = Config::default();
+        let socket = |config: &Config| config.local_socket().display().to_string();
+        assert_eq!(socket(&config), "/run/cutover-agent/agent.sock");
+        config.state_dir = "/srv/second".into();
+        assert_eq!(socket(&config), "/srv/second/sockets/agent.sock");
+        config.runtime_dir = Some("/run/second".into());
+        assert_eq!(socket(&config), "/run/second/agent.sock");
+    }
 
     #[test]
     fn the_packaged_example_says_what_the_defaults_are_and_shows_every_setting() {

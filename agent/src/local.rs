@@ -229,7 +229,9 @@ fn container(container: &v1::ContainerReport) -> ContainerStatus {
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nobody answers.
-    #[error("the agent does not answer on {path}; is cutover-agent running, and are you root?")]
+    #[error(
+        "could not ask the agent at {path} (as root; `systemctl start cutover-agent` if it does not run)"
+    )]
     Unreachable {
         /// The socket.
         path: String,

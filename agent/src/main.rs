@@ -5,16 +5,16 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::Parser as _;
 use cutover_agent::args::{Cli, Verb};
 use cutover_agent::config::{self, Config};
-use cutover_agent::enroll::{self, Enrolled, Wish};
-use cutover_agent::{doctor, local, run};
+use cutover_agent::enroll::{self, EnrollError, Enrolled, Wish};
+use cutover_agent::local::{self, AskError};
+use cutover_agent::{doctor, run};
 use cutover_core::{HostId, ServiceId};
-use cutover_daemon::service::EXIT_CONFIG;
 use cutover_daemon::unit::{self, Started};
-use cutover_daemon::{clock, findings, logging};
+use cutover_daemon::{clock, exit, findings, logging};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => {
             complain(&anyhow!(error));
-            return ExitCode::from(EXIT_CONFIG);
+            return ExitCode::from(exit::CONFIG);
         }
     };
     if let Some(state_dir) = cli.state_dir {
@@ -46,9 +46,40 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
-            ExitCode::FAILURE
+            ExitCode::from(code(&error))
         }
     }
+}
+
+/// What the exit code says of a failure, as that of `cutover` would.
+fn code(error: &anyhow::Error) -> u8 {
+    let asked = error.downcast_ref::<AskError>();
+    let enrolled = error.downcast_ref::<EnrollError>();
+    if error.is::<Unnamed>() {
+        exit::USAGE
+    } else if asked.is_some_and(|error| matches!(error, AskError::Unreachable { .. }))
+        || enrolled
+            .is_some_and(|error| matches!(error, EnrollError::Dial(_) | EnrollError::NoAnswer(_)))
+    {
+        exit::UNACCEPTED
+    } else if asked.is_some_and(|error| matches!(error, AskError::Refused(_)))
+        || enrolled.is_some_and(EnrollError::is_refusal)
+    {
+        exit::REFUSED
+    } else {
+        1
+    }
+}
+
+/// Which service is meant is not clear.
+#[derive(Debug, thiserror::Error)]
+enum Unnamed {
+    #[error(transparent)]
+    Malformed(#[from] cutover_core::NameError),
+    #[error("{0} is not on this host; here are: {1}")]
+    Unknown(String, String),
+    #[error("{0} is ambiguous: {1}")]
+    Ambiguous(String, String),
 }
 
 /// `usual`: it is the configuration that the unit's agent has.
@@ -60,7 +91,7 @@ async fn act(verb: Verb, config: &Config, usual: bool) -> Result<ExitCode> {
                 Ok(()) => Ok(ExitCode::SUCCESS),
                 Err(error @ (run::RunError::Addresses(_) | run::RunError::Traffic(_))) => {
                     complain(&anyhow!(error));
-                    Ok(ExitCode::from(EXIT_CONFIG))
+                    Ok(ExitCode::from(exit::CONFIG))
                 }
                 Err(error) => Err(error.into()),
             }
@@ -117,7 +148,7 @@ async fn act(verb: Verb, config: &Config, usual: bool) -> Result<ExitCode> {
                 say(&findings::words(&findings))?;
             }
             Ok(if findings::sick(&findings) {
-                ExitCode::from(findings::NEEDS_PERSON)
+                ExitCode::from(exit::NEEDS_PERSON)
             } else {
                 ExitCode::SUCCESS
             })
@@ -215,29 +246,19 @@ async fn told(enrolled: &Enrolled, start: bool) -> Result<()> {
 /// The service of this name; a bare SERVICE must be unique here.
 async fn named(config: &Config, text: &str) -> Result<ServiceId> {
     if text.contains('/') {
-        return Ok(text.parse()?);
+        return Ok(text.parse().map_err(Unnamed::from)?);
     }
     let status = local::ask_status(&config.local_socket()).await?;
-    let all: Vec<&str> = status
-        .services
-        .iter()
-        .map(|service| service.service.as_str())
-        .collect();
-    let matching: Vec<&&str> = all
-        .iter()
-        .filter(|name| name.ends_with(&format!("/{text}")))
-        .collect();
+    let all = || status.services.iter().map(|one| one.service.as_str());
+    let last = format!("/{text}");
+    let matching: Vec<&str> = all().filter(|name| name.ends_with(&last)).collect();
     match matching.as_slice() {
-        [one] => Ok(one.parse()?),
-        [] => bail!("{text} is not on this host; here are: {}", all.join(", ")),
-        several => bail!(
-            "{text} is ambiguous: {}",
-            several
-                .iter()
-                .map(|name| **name)
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
+        [one] => Ok(one.parse().map_err(Unnamed::from)?),
+        [] => {
+            let here = all().collect::<Vec<_>>().join(", ");
+            Err(Unnamed::Unknown(text.to_owned(), here).into())
+        }
+        several => Err(Unnamed::Ambiguous(text.to_owned(), several.join(", ")).into()),
     }
 }
 

@@ -251,7 +251,7 @@ fn folders(config: &Config) -> Result<Flock<fs::File>, RunError> {
         config.routes_dir(),
         config.conf_dir(),
         config.inner_dir(),
-        config.runtime_dir.clone(),
+        config.runtime_dir(),
     ];
     for path in &readable {
         let open = fs::create_dir_all(path).and_then(|()| {

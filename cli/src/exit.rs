@@ -97,7 +97,9 @@ impl Exit {
         match self {
             Self::Done => "done, or there already; a deploy is committed on every eligible host",
             Self::Unexpected => "an unexpected failure, or an outcome that is not known",
-            Self::Usage => "wrong arguments, or an invalid file (FILE:LINE:COLUMN is said)",
+            Self::Usage => {
+                "wrong arguments, an unknown or ambiguous name, no context, or an invalid file"
+            }
             Self::RolledBack => "rolled back: the new version was sick, every host is back",
             Self::Aborted => "aborted or superseded: every host is back",
             Self::Unaccepted => "nothing was accepted: unreachable, or a certificate was refused",

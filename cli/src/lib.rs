@@ -55,7 +55,11 @@ async fn run(arguments: &[OsString], environment: &Environment) -> Exit {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            return Output::new(args::format_meant(arguments), environment).usage(&error);
+            let output = Output::new(args::format_meant(arguments), environment);
+            return match args::not_yet(&error) {
+                Some(failure) => output.failure(&failure),
+                None => output.usage(&error),
+            };
         }
     };
     let output = Output::new(cli.shared.output, environment);

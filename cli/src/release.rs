@@ -73,27 +73,34 @@ fn invalid(problems: &[Problem]) -> Failure {
     Failure::new(Kind::InvalidFile, "the Compose files cannot be used").with_problems(problems)
 }
 
+/// What to do about a flag of a later version.
+const LEAVE_IT_OUT: &str = "leave it out; \"Not yet\" in README.md has what is planned";
+
 fn unsupported(flags: &ReleaseFlags) -> Result<(), Failure> {
     let asked = [
-        (flags.environment.is_some(), "-e: environments"),
+        (
+            flags.environment.is_some(),
+            "-e is not supported yet: there are no environments",
+            LEAVE_IT_OUT,
+        ),
         (
             flags.from.is_some(),
-            "--from: taking another environment's release",
+            "--from is not supported yet: no other environment's release can be taken",
+            LEAVE_IT_OUT,
         ),
         (
             !flags.stateful.is_empty(),
-            "--stateful: changing a service that keeps data",
+            "--stateful is not supported yet: a service that keeps data can't be changed",
+            LEAVE_IT_OUT,
         ),
         (
             flags.strategy == Some(args::Strategy::Canary),
-            "--strategy canary",
+            "--strategy canary is not supported yet",
+            "use rolling or blue-green",
         ),
     ];
-    match asked.iter().find(|(asked, _)| *asked) {
-        Some((_, what)) => Err(Failure::new(
-            Kind::Usage,
-            format!("{what} is not supported yet"),
-        )),
+    match asked.into_iter().find(|(asked, ..)| *asked) {
+        Some((_, what, next)) => Err(Failure::new(Kind::Usage, what).next(next)),
         None => Ok(()),
     }
 }

@@ -141,7 +141,7 @@ pub struct Place {
 /// What `init` is told
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// How hosts and operators reach this machine: DNS names or IP addresses, the first one being told to them
+    /// How hosts and operators reach this machine: DNS names or IP addresses; other machines are told the first that is not loopback
     #[arg(
         long,
         value_name = "HOST",

@@ -29,8 +29,6 @@ const ANSWER_MOST: u64 = 64 << 20;
 /// With less left, it is time for the next one: a fleet may have hosts that are away for long.
 pub(crate) const LEFT_LEAST: Duration = Duration::from_secs(730 * DAY);
 const DAY: u64 = 24 * 3600;
-/// The exit code when a step is refused; that of the command line, too.
-pub const REFUSED: u8 = 7;
 /// How a step is taken.
 const RESTART: &str = "systemctl restart cutover-coordinator";
 
@@ -41,7 +39,7 @@ pub enum CaError {
     #[error(transparent)]
     Pki(#[from] PkiError),
     /// The folder's owner.
-    #[error("acting as the owner of {}", folder.display())]
+    #[error("changing the CA in {}: taking the rights of the folder's owner; run this as root", folder.display())]
     Owner {
         /// Which folder.
         folder: PathBuf,
@@ -56,7 +54,7 @@ pub enum CaError {
     #[error("the next CA makes no certificates yet: `cutover-coordinator ca switch` comes before")]
     NotSwitched,
     /// Nobody knows what hosts hold.
-    #[error("asking the coordinator at {at} what hosts hold: it must run, or use --force")]
+    #[error("could not ask the coordinator at {at} what hosts hold (start it, or use --force)")]
     Silent {
         /// Where.
         at: SocketAddr,
@@ -93,6 +91,7 @@ impl CaError {
 /// When a file cannot be written; it can be repeated.
 pub fn begin(config: &Config) -> Result<Vec<String>, CaError> {
     let now = SystemTime::now();
+    there_is_one(config)?;
     let _owner = assume(config)?;
     let before = succession::course(&config.pki())?;
     let course = succession::begin(&config.pki(), now)?;
@@ -118,6 +117,7 @@ pub fn begin(config: &Config) -> Result<Vec<String>, CaError> {
 /// When hosts do not believe it yet, or a file cannot be written; it can be repeated.
 pub fn switch(config: &Config, force: bool) -> Result<Vec<String>, CaError> {
     let now = SystemTime::now();
+    there_is_one(config)?;
     let _owner = assume(config)?;
     let before = succession::course(&config.pki())?;
     let (next, _) = before.next.ok_or(CaError::NotBegun)?;
@@ -143,6 +143,7 @@ pub fn switch(config: &Config, force: bool) -> Result<Vec<String>, CaError> {
 /// When somebody has no certificate of it yet, or a file cannot be written; it can be repeated.
 pub fn end(config: &Config, force: bool) -> Result<Vec<String>, CaError> {
     let now = SystemTime::now();
+    there_is_one(config)?;
     let _owner = assume(config)?;
     let before = succession::course(&config.pki())?;
     match (before.stage, before.next) {
@@ -172,6 +173,16 @@ pub fn end(config: &Config, force: bool) -> Result<Vec<String>, CaError> {
     ));
     lines.push("tokens that were made before open no more: make new ones".to_owned());
     Ok(lines)
+}
+
+/// Says what `ca status` says where there is no CA, before anything else fails for that.
+fn there_is_one(config: &Config) -> Result<(), CaError> {
+    if config.has_ca() {
+        return Ok(());
+    }
+    succession::course(&config.pki())
+        .map(drop)
+        .map_err(CaError::from)
 }
 
 fn assume(config: &Config) -> Result<Option<Assumed>, CaError> {
@@ -292,7 +303,7 @@ pub fn findings(config: &Config, now: SystemTime) -> Vec<Finding> {
                 "its CA holds for {} days; after that, nobody believes anybody",
                 days(left)
             ),
-            "cutover-coordinator ca begin; docs/operating.md has the steps",
+            "cutover-coordinator ca begin; /usr/share/doc/cutover-coordinator/operating.md.gz has the steps (\"A new CA\")",
         ),
         None => Finding::error(
             "its CA has expired, or the clock here is wrong",

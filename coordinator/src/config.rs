@@ -31,8 +31,8 @@ pub struct Config {
     pub enrolment_port: u16,
     /// Of `/metrics`, `/healthz`, `/readyz`; always on a loopback address.
     pub http_port: u16,
-    /// Names and IP addresses in the coordinator's certificate, the first being told to new hosts;
-    /// empty: those that `init` was given.
+    /// Names and IP addresses in the coordinator's certificate, of which new hosts are told the first that is
+    /// not loopback; empty: those that `init` was given.
     pub addresses: Vec<String>,
     /// How long an order holds on a host without being renewed.
     pub lease_seconds: u64,
@@ -71,7 +71,7 @@ pub enum BadConfig {
     },
     /// Nobody said how the coordinator is reached.
     #[error(
-        "nothing says how hosts reach this coordinator: run `cutover-coordinator init --address HOST`, or set `addresses`"
+        "nothing says how hosts reach this coordinator: set `addresses` in coordinator.toml; where there is no CA yet, run `cutover-coordinator init --address HOST`"
     )]
     NoAddress,
 }

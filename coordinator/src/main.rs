@@ -14,7 +14,7 @@ use cutover_coordinator::run::{Coordinator, Look};
 use cutover_coordinator::store::{Options, Probe, Store, probe_main};
 use cutover_coordinator::{operator, owner};
 use cutover_daemon::unit::{self, Started};
-use cutover_daemon::{findings, logging, service};
+use cutover_daemon::{exit, findings, logging, service};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Err(error) => {
             say(&format!("cutover-coordinator: {error:#}"));
             if is_configuration(&error) {
-                ExitCode::from(service::EXIT_CONFIG)
+                ExitCode::from(exit::CONFIG)
             } else {
                 ExitCode::FAILURE
             }
@@ -146,7 +146,7 @@ fn replace_ca(step: &CaStep) -> anyhow::Result<ExitCode> {
         }
         Err(error) if error.is_refusal() => {
             say(&format!("cutover-coordinator: {}", logging::chain(&error)));
-            Ok(ExitCode::from(ca::REFUSED))
+            Ok(ExitCode::from(exit::REFUSED))
         }
         Err(error) => Err(error.into()),
     }
@@ -181,7 +181,12 @@ fn backup(file: &std::path::Path, place: &Place) -> anyhow::Result<ExitCode> {
     let assume = || {
         let folder = &config.state_dir;
         owner::assume(folder)
-            .with_context(|| format!("acting as the owner of {}", folder.display()))
+            .with_context(|| {
+            format!(
+                "writing the backup: taking the rights of the owner of {}; run this as root, or name another folder with --state-dir",
+                folder.display()
+            )
+        })
     };
     let owner = assume()?;
     let opened = Store::open(&config.state_dir, &Options::new(probe))?;
@@ -235,7 +240,7 @@ fn doctor(output: &str, place: &Place) -> anyhow::Result<ExitCode> {
     };
     writeln!(std::io::stdout(), "{text}").context("could not write to standard output")?;
     Ok(if findings::sick(&found) {
-        ExitCode::from(findings::NEEDS_PERSON)
+        ExitCode::from(exit::NEEDS_PERSON)
     } else {
         ExitCode::SUCCESS
     })

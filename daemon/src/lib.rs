@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod exit;
 pub mod findings;
 pub mod logging;
 pub mod service;

@@ -6,9 +6,6 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Exit code for a configuration that can't be used; systemd does not restart on it.
-pub const EXIT_CONFIG: u8 = 78;
-
 /// Tells systemd that the service is up. Without systemd, nothing happens.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);

@@ -40,6 +40,13 @@ async fn what_makes_no_sense_is_exit_code_2() {
     );
     let ran = peer.run(&["deploy", "-e", "prod"]).await;
     assert!(ran.err.contains("not supported yet"), "{ran:?}");
+    assert!(ran.err.contains("leave it out"), "{ran:?}");
+    let ran = peer.run(&["stop", "shop/web"]).await;
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        ran.err.contains("the verb stop is not there yet") && !ran.err.contains("history"),
+        "no other verb is suggested: {ran:?}"
+    );
     let ran = peer.run(&["-o", "json", "deplyo"]).await;
     assert_eq!(ran.json()["error"]["code"], "usage");
 }
@@ -168,6 +175,11 @@ async fn help_is_no_mistake() {
     assert!(
         ran.out.contains("  9  ended mixed") && ran.out.contains("certificate_refused"),
         "{ran:?}"
+    );
+    let ran = run(cutover(folder, &["exit-codes", "-o", "json"])).await;
+    assert_eq!(
+        (&ran.json()[9]["code"], &ran.json()[9]["name"]),
+        (&9.into(), &"mixed".into())
     );
     let ran = run(cutover(folder, &["completions", "bash"])).await;
     assert!(

@@ -131,7 +131,7 @@ async fn no_step_is_taken_before_every_host_and_operator_is_ready_and_each_says_
 
     bed.coordinator.signal(Signal::SIGKILL);
     until("it to be dead", async || bed.coordinator.ended()).await;
-    step(&bed, &["end"], Some("it must run, or use --force"));
+    step(&bed, &["end"], Some("start it, or use --force"));
     bed.coordinator.start_again();
     says(&bed, "next: cutover-coordinator ca end").await;
     step(&bed, &["end"], None);

@@ -138,6 +138,17 @@ pub enum EnrollError {
     Answer(&'static str),
 }
 
+impl EnrollError {
+    /// Well said, but not here, or not now.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_) | Self::AnotherName { .. } | Self::AnotherCoordinator { .. }
+        )
+    }
+}
+
 /// Makes this machine a host, if it is none; keeps everything in `folder`.
 ///
 /// # Errors

@@ -99,7 +99,7 @@ pub struct Token {
     pub labels: Vec<Label>,
 }
 
-/// Waits until hosts are there
+/// Waits until hosts are ready, or what else --for says
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

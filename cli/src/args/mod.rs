@@ -12,6 +12,7 @@ mod values;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use cutover_core::AppName;
 
@@ -25,6 +26,7 @@ pub use rollout::{RolloutVerb, Steered};
 pub use values::{Label, LabelChange, Since};
 
 use crate::exit::Exit;
+use crate::failure::{Failure, Kind};
 use crate::render::Format;
 
 const AFTER: &str = "\
@@ -124,6 +126,42 @@ pub fn grammar() -> clap::Command {
     Cli::command()
 }
 
+/// Verbs of a later version, which sound like others of this one.
+const NOT_YET: [&str; 20] = [
+    "adopt",
+    "audit",
+    "exec",
+    "freeze",
+    "migration",
+    "operator",
+    "registry",
+    "restart",
+    "run",
+    "scale",
+    "secret",
+    "start",
+    "stop",
+    "unfreeze",
+    "web",
+    "why",
+    "approve",
+    "promote",
+    "readmit",
+    "rename",
+];
+
+/// What to say of a verb that is planned; `None`: it is a mistake like any other.
+pub(crate) fn not_yet(error: &clap::Error) -> Option<Failure> {
+    let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    NOT_YET.contains(&verb.as_str()).then(|| {
+        Failure::new(Kind::Usage, format!("the verb {verb} is not there yet")).next(
+            "\"Not yet\" in README.md has what is planned; `cutover --help` lists the verbs that are",
+        )
+    })
+}
+
 /// The format that a line asks for which could not be read as a whole.
 #[must_use]
 pub fn format_meant(arguments: &[OsString]) -> Format {
@@ -158,7 +196,7 @@ Of several rollouts of one release the worst counts, from best to worst: 0, 4, 3
 abort`, are 0 when every host is back. `plan --exit-code` is 0 when nothing would change, 10 when
 something would; `plan` is 7 when it would be refused. `doctor` is 8 when something must be mended.
 
-With `-o json` standard output holds JSON alone: one object, one array for lists, one object a line
+With `-o json` standard output holds JSON alone (`completions` apart): one object, one array for lists, one object a line
 for streams (`events`, `logs`, `rollout watch`, `status --watch`). A rollout that ended badly is a
 result, with its \"exit\" in it. A failure is one last object, and is said in words on standard error,
 too:

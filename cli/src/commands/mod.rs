@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::render::Output;
+use crate::render::{Output, json};
 
 /// What every command may need.
 pub(crate) struct Cx<'a> {
@@ -81,7 +81,7 @@ pub(crate) async fn run(
         Verb::Context(verb) => context::run(&cx, verb),
         Verb::Completions { shell } => Ok(shell::completions(&cx, shell)),
         Verb::ExitCodes => {
-            output.data(&exit_codes());
+            output.show(&json::exit_codes(), exit_codes);
             Ok(Exit::Done)
         }
         Verb::Man { folder } => shell::man(&folder),

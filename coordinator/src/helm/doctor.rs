@@ -17,7 +17,7 @@ const SKEW_WARN: Duration = Duration::from_secs(5);
 /// What sets a clock right.
 const SET_CLOCK: &str = "`timedatectl set-ntp true` there; no decision depends on it, but certificates and log lines do";
 /// What replaces the CA, on the coordinator's machine.
-const CA_BEGIN: &str = "`cutover-coordinator ca begin` there; docs/operating.md has the steps";
+const CA_BEGIN: &str = "`cutover-coordinator ca begin` there; /usr/share/doc/cutover-coordinator/operating.md.gz has the steps (\"A new CA\")";
 const CA_STATUS: &str = "`cutover-coordinator ca status` there says what comes next";
 /// It was asked to renew when it connected; with a new CA, everybody is.
 const BEHIND: &str = "it has not fetched the certificate that it was asked to fetch";

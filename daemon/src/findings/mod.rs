@@ -11,9 +11,6 @@ use serde::Serialize;
 pub use clock::clock;
 pub use machine::{certificate, files_of, open_files, room};
 
-/// The exit code when something does not work and a person must mend it; that of `cutover doctor`, too.
-pub const NEEDS_PERSON: u8 = 8;
-
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

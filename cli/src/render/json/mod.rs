@@ -66,6 +66,23 @@ pub(crate) fn usage_error(words: &str) -> ErrorLine {
     }
 }
 
+/// An exit code and what it says.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExitJson {
+    code: u8,
+    name: &'static str,
+    meaning: &'static str,
+}
+
+pub(crate) fn exit_codes() -> Vec<ExitJson> {
+    let one = |exit: Exit| ExitJson {
+        code: exit.code(),
+        name: exit.name(),
+        meaning: exit.meaning(),
+    };
+    Exit::ALL.into_iter().map(one).collect()
+}
+
 pub(crate) fn problems(problems: &[Problem]) -> Vec<ProblemJson> {
     let one = |problem: &Problem| ProblemJson {
         severity: problem.severity.to_string(),
