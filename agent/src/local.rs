@@ -49,6 +49,22 @@ enum Line {
 enum Said {
     Done(String),
     Refused(String),
+    NotHere(String),
+}
+
+/// Why something is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Not {
+    /// No such service runs here.
+    Here(ServiceId),
+    /// It is refused, in words.
+    Allowed(String),
+}
+
+impl From<String> for Not {
+    fn from(why: String) -> Self {
+        Self::Allowed(why)
+    }
 }
 
 /// Where this host stands, as JSON; names are stable.
@@ -148,7 +164,7 @@ async fn answer(stream: UnixStream, wakes: mpsc::Sender<Wake>) -> io::Result<()>
                 .map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         }
-        Err(why) => said(Err(why)),
+        Err(why) => said(Err(why.into())),
     };
     write.write_all(text.as_bytes()).await?;
     write.write_all(b"\n").await?;
@@ -170,10 +186,11 @@ fn parse(line: &str) -> Result<Ask, String> {
 }
 
 /// The answer to something that was asked to be done.
-pub(crate) fn said(result: Result<String, String>) -> String {
+pub(crate) fn said(result: Result<String, Not>) -> String {
     let said = match result {
         Ok(done) => Said::Done(done),
-        Err(why) => Said::Refused(why),
+        Err(Not::Allowed(why)) => Said::Refused(why),
+        Err(Not::Here(service)) => Said::NotHere(format!("{service} is not on this host")),
     };
     serde_json::to_string(&said).unwrap_or_default()
 }
@@ -238,6 +255,19 @@ pub enum AskError {
         /// Why.
         source: io::Error,
     },
+    /// It was asked, and what came of it is not known.
+    #[error(
+        "asked the agent at {path}, and no answer came: it may have been done; `cutover-agent status` says"
+    )]
+    Unanswered {
+        /// The socket.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no such service here.
+    #[error("{0}")]
+    NotHere(String),
     /// It answered something else.
     #[error("the agent's answer makes no sense; is it another version than this program?")]
     Nonsense(#[source] serde_json::Error),
@@ -292,24 +322,39 @@ fn done(text: &str) -> Result<String, AskError> {
     match serde_json::from_str(text).map_err(AskError::Nonsense)? {
         Said::Done(done) => Ok(done),
         Said::Refused(why) => Err(AskError::Refused(why)),
+        Said::NotHere(why) => Err(AskError::NotHere(why)),
     }
 }
 
 async fn exchange(socket: &Path, line: &Line) -> Result<String, AskError> {
-    let unreachable = |source| AskError::Unreachable {
-        path: socket.display().to_string(),
-        source,
-    };
-    let talk = async {
+    let path = || socket.display().to_string();
+    let ask = async {
         let mut stream = UnixStream::connect(socket).await?;
         let line = serde_json::to_string(line).map_err(io::Error::from)?;
         stream.write_all(format!("{line}\n").as_bytes()).await?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
-        Ok(text)
+        Ok(stream)
     };
-    let answer = timeout(WITHIN, talk)
+    let mut stream = in_time(ask).await.map_err(|source| AskError::Unreachable {
+        path: path(),
+        source,
+    })?;
+    let answer = async {
+        let mut text = String::new();
+        match stream.read_to_string(&mut text).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(text),
+        }
+    };
+    in_time(answer)
         .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    answer.map_err(unreachable)
+        .map_err(|source| AskError::Unanswered {
+            path: path(),
+            source,
+        })
+}
+
+async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(WITHIN, step)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

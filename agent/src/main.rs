@@ -53,22 +53,30 @@ fn main() -> ExitCode {
 
 /// What the exit code says of a failure, as that of `cutover` would.
 fn code(error: &anyhow::Error) -> u8 {
-    let asked = error.downcast_ref::<AskError>();
-    let enrolled = error.downcast_ref::<EnrollError>();
-    if error.is::<Unnamed>() {
-        exit::USAGE
-    } else if asked.is_some_and(|error| matches!(error, AskError::Unreachable { .. }))
-        || enrolled
-            .is_some_and(|error| matches!(error, EnrollError::Dial(_) | EnrollError::NoAnswer(_)))
-    {
-        exit::UNACCEPTED
-    } else if asked.is_some_and(|error| matches!(error, AskError::Refused(_)))
-        || enrolled.is_some_and(EnrollError::is_refusal)
-    {
-        exit::REFUSED
-    } else {
-        1
+    use EnrollError as Enrol;
+    if error.is::<Unnamed>() || error.is::<Mistyped>() {
+        return exit::USAGE;
     }
+    match (
+        error.downcast_ref::<AskError>(),
+        error.downcast_ref::<Enrol>(),
+    ) {
+        (Some(AskError::NotHere(_)), _) => exit::USAGE,
+        (Some(AskError::Unreachable { .. }), _) | (_, Some(Enrol::Dial(_))) => exit::UNACCEPTED,
+        (Some(AskError::Refused(_)), _) => exit::REFUSED,
+        (_, Some(error)) if error.is_refusal() => exit::REFUSED,
+        // What came of it is not known, or nobody thought of it.
+        _ => 1,
+    }
+}
+
+/// What was typed makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Mistyped(String);
+
+fn mistyped(what: &str, why: &impl std::fmt::Display) -> Mistyped {
+    Mistyped(format!("{what}: {why}"))
 }
 
 /// Which service is meant is not clear.
@@ -190,18 +198,18 @@ async fn enroll(
     for label in labels {
         let (key, value) = label
             .split_once('=')
-            .with_context(|| format!("{label:?} is no label: write KEY=VALUE"))?;
+            .ok_or_else(|| Mistyped(format!("{label:?} is no label: write KEY=VALUE")))?;
         map.insert(key.to_owned(), value.to_owned());
     }
     let wish = Wish {
         coordinator: coordinator
             .parse()
-            .with_context(|| format!("{coordinator:?} is no HOST:PORT"))?,
+            .map_err(|error| mistyped(&format!("{coordinator:?} is no HOST:PORT"), &error))?,
         token: cutover_proto::token::Token::from_line(token.trim())
-            .context("the token can't be used; was it copied whole?")?,
+            .map_err(|error| mistyped("the token can't be used; was it copied whole?", &error))?,
         host: name
             .parse::<HostId>()
-            .context("give another name with --host")?,
+            .map_err(|error| mistyped("give another name with --host", &error))?,
         machine_id: clock::machine_id(&config.machine_id_file)
             .with_context(|| format!("could not read {}", config.machine_id_file.display()))?,
         labels: map,

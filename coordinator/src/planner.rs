@@ -344,4 +344,4 @@ fn listener(listener: &Listener) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -85,6 +85,11 @@ impl World {
         handle(&self.engine, &self.scratch, host, Deadlines::at_most(limit))
     }
 
+    /// A folder of the test's own.
+    pub(crate) fn folder(&self, name: &str) -> std::path::PathBuf {
+        self.scratch.folder(name)
+    }
+
     pub(crate) fn files(&self) -> std::path::PathBuf {
         self.scratch.join("files")
     }

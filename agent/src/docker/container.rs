@@ -26,6 +26,9 @@ pub struct Remains {
     pub logs: String,
 }
 
+/// What the engine forgot has so long to end where the container is to start, or to go: it is none that drains, and what
+/// waits for it has a deadline.
+const NEVER_SERVED: Duration = Duration::from_secs(10);
 /// Lines kept of a removed container's log.
 const LAST_LINES: u32 = 200;
 /// Bytes kept of a removed container's log.
@@ -56,7 +59,7 @@ impl Docker {
                     .await
             }
             State::Created(_) | State::Exited(_) | State::Dying => {
-                let leftover = self.end_leftovers(&doing, &found, None).await?;
+                let leftover = self.end_leftovers(&doing, &found, NEVER_SERVED).await?;
                 if leftover == Leftover::Ended {
                     // Newer engines take the end of the old process for that of a new one, if that comes at once.
                     let found = "it ran without the engine's knowledge, and was stopped";
@@ -135,9 +138,7 @@ impl Docker {
         }
         let id = found.id.clone().unwrap_or_default();
         let before = state(found.state.as_ref());
-        if !before.is_up()
-            && self.end_leftovers(&doing, &found, Some(grace)).await? != Leftover::Known
-        {
+        if !before.is_up() && self.end_leftovers(&doing, &found, grace).await? != Leftover::Known {
             return Ok(Some(before));
         }
         let client = self.client(&doing)?;
@@ -322,7 +323,7 @@ impl Docker {
         doing: &str,
         container: &ContainerInspectResponse,
     ) -> Result<(), Error> {
-        self.end_leftovers(doing, container, None).await?;
+        self.end_leftovers(doing, container, NEVER_SERVED).await?;
         let id = container.id.as_deref().unwrap_or_default();
         // Never force (it would kill), never "v" (it would remove anonymous volumes).
         let options = RemoveContainerOptionsBuilder::default().build();

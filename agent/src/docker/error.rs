@@ -188,12 +188,11 @@ const NO_REGISTRY: [&str; 7] = [
     "context deadline exceeded",
 ];
 /// Containerd's words, in those of several engines.
-const LEFT_OVER: [&str; 5] = [
+const LEFT_OVER: [&str; 4] = [
     "id already in use",
     "cannot delete running task",
     "cannot delete a running",
     "stale containerd",
-    "containerd task",
 ];
 const TAKEN: [&str; 4] = [
     "already in use",

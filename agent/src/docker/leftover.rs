@@ -27,7 +27,7 @@ pub(super) enum Leftover {
 impl Docker {
     /// Stops what runs in a container that does not run, as far as the engine knows.
     ///
-    /// `grace` is how long it has after its stop signal; unless given, as long as its container says.
+    /// `grace` is how long it has after its stop signal.
     ///
     /// # Errors
     /// The engine is down or hangs; [`Class::LeftOver`]: a process can't be ended, or outlives SIGKILL.
@@ -35,7 +35,7 @@ impl Docker {
         &self,
         doing: &str,
         container: &ContainerInspectResponse,
-        grace: Option<Duration>,
+        grace: Duration,
     ) -> Result<Leftover, Error> {
         let id = container.id.clone().unwrap_or_default();
         let doing = format!("{doing}: ending what the engine forgot of it");
@@ -63,13 +63,14 @@ impl Docker {
             processes = ?numbers,
             "it runs, and the engine does not know of it: it is stopped"
         );
-        let (signal, own) = stop_of(container);
-        for first in found.iter().filter(|process| process.is_first()) {
+        // Nobody is waited for who can't be asked: in a sandbox the first process is not to be seen.
+        let first = found.iter().find(|process| process.is_first());
+        if let (Some(first), Some(signal)) = (first, stop_signal(container)) {
             first.send(signal).map_err(|error| failed(&error))?;
-        }
-        if let Ok(stopped) = tokio::time::timeout(grace.unwrap_or(own), gone(&found)).await {
-            stopped.map_err(|error| failed(&error))?;
-            return Ok(Leftover::Ended);
+            if let Ok(stopped) = tokio::time::timeout(grace, gone(&found)).await {
+                stopped.map_err(|error| failed(&error))?;
+                return Ok(Leftover::Ended);
+            }
         }
         for process in &found {
             process.send(Signal::KILL).map_err(|error| failed(&error))?;
@@ -97,18 +98,16 @@ async fn gone(processes: &[Process]) -> io::Result<()> {
     Ok(())
 }
 
-/// The signal by which a container is asked to stop, and how long it has then.
-fn stop_of(container: &ContainerInspectResponse) -> (Signal, Duration) {
+/// The signal by which a container is asked to stop; `None`: one that can't be sent from here.
+fn stop_signal(container: &ContainerInspectResponse) -> Option<Signal> {
     let config = container.config.as_ref();
-    let signal = config.and_then(|config| config.stop_signal.as_deref());
-    let seconds = config.and_then(|config| config.stop_timeout);
-    (
-        signal.and_then(named).unwrap_or(Signal::TERM),
-        Duration::from_secs(seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(10)),
-    )
+    match config.and_then(|config| config.stop_signal.as_deref()) {
+        None | Some("") => Some(Signal::TERM),
+        Some(text) => named(text),
+    }
 }
 
-/// As the engine reads it: `SIGQUIT`, `QUIT` or `3`.
+/// As the engine reads it: `SIGQUIT`, `QUIT` or `3`. Real-time signals (`RTMIN+3`) are not among them.
 fn named(text: &str) -> Option<Signal> {
     let number = text.parse::<i32>().ok().or_else(|| {
         let upper = text.to_ascii_uppercase();
@@ -130,6 +129,7 @@ mod tests {
             ("3", Some(Signal::QUIT)),
             ("SIGWINCH", Some(Signal::WINCH)),
             ("nonsense", None),
+            ("SIGRTMIN+3", None),
             ("0", None),
         ] {
             assert_eq!(named(text), signal, "{text}");

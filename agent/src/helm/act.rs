@@ -8,7 +8,7 @@ use cutover_core::spec::ServiceSpec;
 use cutover_core::swap::{Action, Failure};
 use cutover_core::{Generation, RevisionNumber, ServiceId, Slot};
 use cutover_daemon::logging::chain;
-use futures::future::try_join_all;
+use futures::future::join_all;
 
 use crate::docker::{Class, ContainerPlan, Docker, Error, Found, Identity, NetworkPlan};
 use crate::helm::arrange::{Arranger, Sites};
@@ -154,7 +154,7 @@ impl Hands {
                     Err(error) => Err(self.with_log(failure(error), &name).await),
                 }
             });
-        try_join_all(starts).await.map(drop)
+        to_the_end(starts).await
     }
 
     async fn smoke(&self, job: &Job, through_listener: bool) -> Result<(), Failure> {
@@ -217,9 +217,10 @@ impl Hands {
                 self.docker
                     .stop_replica(&identity, grace)
                     .await
+                    .map(drop)
                     .map_err(failure)
             });
-        try_join_all(stops).await.map(drop)
+        to_the_end(stops).await
     }
 
     async fn remove(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {
@@ -286,6 +287,23 @@ fn failure(error: Error) -> Failure {
     Failure {
         transient,
         reason: chain(&error),
+    }
+}
+
+/// All of them, each to its end: one that is dropped half way would be asked to stop, or started, anew.
+async fn to_the_end(
+    replicas: impl Iterator<Item = impl Future<Output = Result<(), Failure>>>,
+) -> Result<(), Failure> {
+    let ended = join_all(replicas).await;
+    ended.into_iter().reduce(worse).unwrap_or(Ok(()))
+}
+
+/// Of two, a failure; of two failures, one that will not pass.
+fn worse(one: Result<(), Failure>, other: Result<(), Failure>) -> Result<(), Failure> {
+    match (&one, &other) {
+        (Ok(()), _) => other,
+        (Err(failure), Err(last)) if failure.transient && !last.transient => other,
+        (Err(_), _) => one,
     }
 }
 

@@ -322,7 +322,10 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::sync::{Arc, Mutex};
 
+    use cutover_core::Slot;
+
     use super::*;
+    use crate::helm::bed::{Bed, service};
 
     fn sites(number: u64, services: &[&str]) -> Sites {
         let site = |service: &&str| Site {
@@ -404,5 +407,30 @@ mod tests {
             };
             assert_eq!(result, Ok(unproved.clone()));
         }
+    }
+
+    #[tokio::test]
+    async fn requests_that_a_route_leads_to_nobody_are_an_alarm() {
+        let now = Moment::from_millis(1000);
+        let mut bed = Bed::new();
+        // Committed, and without traffic in this bed: its route leads to nobody.
+        bed.list(now, &[(8, Slot::Green, true)]);
+        let counted = |nobody: u64| {
+            Wake::Signalled(Counts {
+                nobody: BTreeMap::from([(service(), nobody)]),
+                ..Counts::default()
+            })
+        };
+        let mut warned = |requests: u64| {
+            bed.wake(now, counted(requests));
+            let all = bed.helm.accounts(now);
+            let warnings = all.into_iter().flat_map(|(_, account)| account.warnings);
+            warnings
+                .filter(|said| said.contains("leads to nobody"))
+                .count()
+        };
+        assert_eq!(warned(0), 0, "nobody asked");
+        assert_eq!(warned(3), 1);
+        assert_eq!(warned(3), 1, "as long as it leads to nobody");
     }
 }

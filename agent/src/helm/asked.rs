@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::docker::Docker;
 use crate::helm::Helm;
-use crate::local::{self, Ask};
+use crate::local::{self, Ask, Not};
 use crate::revisions::Revisions;
 
 /// How rollouts are named that began here, without a coordinator.
@@ -35,9 +35,9 @@ impl Helm {
         drop(answer.send(text));
     }
 
-    fn hold(&mut self, now: Moment, service: &ServiceId, hold: bool) -> Result<String, String> {
+    fn hold(&mut self, now: Moment, service: &ServiceId, hold: bool) -> Result<String, Not> {
         if !self.posts.contains_key(service) {
-            return Err(format!("{service} is not on this host"));
+            return Err(Not::Here(service.clone()));
         }
         self.tell(now, service, Event::HoldAsked(hold));
         self.tend(now);
@@ -49,15 +49,15 @@ impl Helm {
     }
 
     /// Brings the old revision back: of an open swap by reverting it, of a committed one by a swap of our own.
-    fn revert(&mut self, now: Moment, service: &ServiceId) -> Result<String, String> {
+    fn revert(&mut self, now: Moment, service: &ServiceId) -> Result<String, Not> {
         warn!(%service, "somebody on this host asks for the old revision");
         let post = self
             .posts
             .get_mut(service)
-            .ok_or_else(|| format!("{service} is not on this host"))?;
+            .ok_or_else(|| Not::Here(service.clone()))?;
         let last = post.berth.report(self.parts.start, now).swap;
         if let Some(why) = last.and_then(|swap| by_hand_already(service, &swap)) {
-            return Err(why);
+            return Err(why.into());
         }
         if post.berth.open_plan().is_some() {
             self.tell(now, service, Event::RevertAsked);
@@ -194,6 +194,7 @@ mod tests {
             .helm
             .revert(now, &service())
             .expect_err("once is enough");
+        let said = format!("{said:?}");
         assert!(
             said.contains("from @8 to @7 already") && said.contains("cutover-agent status"),
             "{said}"
@@ -221,6 +222,7 @@ mod tests {
             .helm
             .revert(now, &service())
             .expect_err("once is enough");
+        let said = format!("{said:?}");
         assert!(
             said.contains("went back from @8 to @7 already") && said.contains("cutover deploy"),
             "{said}"

@@ -176,3 +176,64 @@ fn by_service(
         .map(|identity| identity.service.clone());
     (by_service, blurred.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use cutover_core::Slot;
+
+    use super::*;
+    use crate::docker::{Death, Identity, Who};
+    use crate::helm::bed::{Bed, generation, revision, service};
+
+    fn death(engine_stays: bool) -> Wake {
+        let identity = Identity {
+            service: service(),
+            revision: revision(8),
+            slot: Slot::Green,
+            replica: 1,
+            generation: generation(8),
+        };
+        Wake::Engine(docker::Event::Died(Death {
+            who: Who {
+                name: identity.name(),
+                id: String::new(),
+                identity: Ok(identity),
+                at: SystemTime::now(),
+            },
+            code: Some(1),
+            signal: None,
+            engine_stays,
+        }))
+    }
+
+    #[tokio::test]
+    async fn after_a_death_the_containers_are_read_even_if_that_was_under_way() {
+        let now = Moment::from_millis(1000);
+        let mut bed = Bed::new();
+        bed.list(now, &[(8, Slot::Green, true)]);
+        bed.helm.listing.busy = true; // and may have seen it alive
+        bed.wake(now, death(true));
+        assert!(bed.helm.listing.again, "once more when that is over");
+    }
+
+    #[tokio::test]
+    async fn what_dies_while_its_engine_leaves_is_judged_when_it_is_back() {
+        let now = Moment::from_millis(1000);
+        let mut bed = Bed::new();
+        bed.list(now, &[(8, Slot::Green, true)]);
+        bed.helm.listing.busy = true;
+        bed.wake(now, death(false));
+        assert!(bed.helm.engine_was_away);
+        assert!(
+            !bed.helm.listing.again,
+            "an engine that leaves says nothing"
+        );
+        assert_eq!(
+            bed.helm.posts[&service()].lives.len(),
+            1,
+            "nobody is judged"
+        );
+    }
+}

@@ -393,7 +393,10 @@ impl Helm {
     fn flip(&mut self, now: Moment, service: &ServiceId, route: Route) -> Option<Vec<Stamped>> {
         let post = self.posts.get_mut(service)?;
         if let Err(error) = self.parts.hands.traffic.switch(service, route) {
-            error!(%service, %route, error = chain(&error), "the route could not be changed; is the state directory writable?");
+            // It is tried each second, and said once.
+            if !post.owes && !post.owed {
+                error!(%service, %route, error = chain(&error), "the route could not be changed; is the state directory writable?");
+            }
             post.owes = true;
             return None;
         }

@@ -40,8 +40,9 @@ pub(crate) struct Post {
     /// Whose process is watched, for as long as that life is known.
     vigils: BTreeMap<Incarnation, AbortOnDropHandle<()>>,
     pub(crate) samples: BTreeMap<(Slot, RevisionNumber, u32), Sample>,
-    /// The route, or who is left out, could not be changed as it is wanted.
+    /// The route, or who is left out, could not be changed as it is wanted; and could not before either.
     pub(crate) owes: bool,
+    pub(crate) owed: bool,
     /// When it must be looked after though nothing happens to it.
     pub(crate) wakes_at: Option<Moment>,
     /// When connections are counted next, and whether that is under way.
@@ -110,6 +111,7 @@ impl Post {
             vigils: BTreeMap::new(),
             samples: BTreeMap::new(),
             owes: false,
+            owed: false,
             wakes_at: None,
             count: (Moment::ZERO, false),
             found: Vec::new(),

@@ -38,7 +38,7 @@ impl Helm {
         let round = self.round(now);
         for service in &round.services {
             if let Some(post) = self.posts.get_mut(service) {
-                post.owes = false;
+                post.owed = std::mem::take(&mut post.owes);
             }
             self.tell(now, service, Event::Ticked);
             self.take_out(now, service);

@@ -156,9 +156,12 @@ pub(crate) fn not_yet(error: &clap::Error) -> Option<Failure> {
         return None;
     };
     NOT_YET.contains(&verb.as_str()).then(|| {
-        Failure::new(Kind::Usage, format!("the verb {verb} is not there yet")).next(
-            "\"Not yet\" in README.md has what is planned; `cutover --help` lists the verbs that are",
-        )
+        let next = if verb == "operator" {
+            "`cutover-coordinator operator` on the coordinator's machine does what it will do"
+        } else {
+            "\"Not yet\" in README.md has what is planned; `cutover --help` lists the verbs that are"
+        };
+        Failure::new(Kind::Usage, format!("the verb {verb} is not there yet")).next(next)
     })
 }
 

@@ -148,3 +148,178 @@ fn named<V: PartialEq + Debug>(
     let gone = before.keys().filter(|name| !after.contains_key(*name));
     lines.extend(gone.map(|name| format!("{what} {name}: removed")));
 }
+
+#[cfg(test)]
+mod tests {
+    use cutover_core::spec::{Check, Listener, Liveness, Mount, Network, Protocol, SmokeCheck};
+
+    use super::*;
+    use crate::planner::tests::spec;
+
+    type Change = (&'static str, fn(&mut ServiceSpec));
+
+    /// One of each kind; no value may be shown.
+    const CHANGES: [Change; 37] = [
+        ("image: ", |s| s.container.image = "web:2".to_owned()),
+        ("replicas: 1 → 2", |s| s.replicas = 2),
+        ("environment TOKEN: new", |s| {
+            insert(&mut s.container.environment, "TOKEN");
+        }),
+        ("label TOKEN: new", |s| {
+            insert(&mut s.container.labels, "TOKEN");
+        }),
+        ("command changed", |s| s.container.command = one()),
+        ("command changed", |s| s.container.entrypoint = one()),
+        ("mounts changed", |s| {
+            s.container.mounts.push(Mount {
+                source: MountSource::Volume {
+                    name: SECRET.to_owned(),
+                    external: false,
+                },
+                target: SECRET.to_owned(),
+                read_only: false,
+            });
+        }),
+        ("networks changed", |s| {
+            s.container.networks.push(Network {
+                name: SECRET.to_owned(),
+                external: false,
+                aliases: Vec::new(),
+            });
+        }),
+        ("resources changed", |s| {
+            s.container.resources.memory = Some(1);
+        }),
+        ("logging changed", |s| {
+            s.container.logging = Some(cutover_core::spec::Logging {
+                driver: SECRET.to_owned(),
+                options: BTreeMap::new(),
+            });
+        }),
+        ("healthcheck changed", |s| {
+            s.container.healthcheck = Some(cutover_core::spec::Healthcheck {
+                test: vec![SECRET.to_owned()],
+                interval: SECOND,
+                timeout: SECOND,
+                retries: 1,
+                start_period: SECOND,
+            });
+        }),
+        ("stop behaviour changed", |s| {
+            s.container.stop_grace = SECOND
+        }),
+        ("stop behaviour changed", |s| {
+            s.container.stop_signal = text()
+        }),
+        ("user changed", |s| s.container.user = text()),
+        ("working_dir changed", |s| s.container.working_dir = text()),
+        ("hostname changed", |s| s.container.hostname = text()),
+        ("container_name changed", |s| {
+            s.container.container_name = text();
+        }),
+        ("init changed", |s| s.container.init = true),
+        ("read_only changed", |s| s.container.read_only = true),
+        ("tmpfs changed", |s| {
+            s.container.tmpfs.push(SECRET.to_owned())
+        }),
+        ("cap_add changed", |s| {
+            s.container.cap_add.push(SECRET.to_owned());
+        }),
+        ("cap_drop changed", |s| {
+            s.container.cap_drop.push(SECRET.to_owned());
+        }),
+        ("security_opt changed", |s| {
+            s.container.security_opt.push(SECRET.to_owned());
+        }),
+        ("sysctls changed", |s| insert(&mut s.container.sysctls, "a")),
+        ("ulimits changed", |s| {
+            s.container.ulimits.insert("nofile".to_owned(), (1, 1));
+        }),
+        ("extra_hosts changed", |s| {
+            s.container
+                .extra_hosts
+                .push((SECRET.to_owned(), SECRET.to_owned()));
+        }),
+        ("dns changed", |s| s.container.dns.push(SECRET.to_owned())),
+        ("shm_size changed", |s| s.container.shm_size = Some(1)),
+        ("expose changed", |s| {
+            s.container.expose.insert(80);
+        }),
+        ("traffic changed", |s| {
+            s.traffic.push(Listener {
+                address: None,
+                listen: 80,
+                host: text(),
+                path: "/".to_owned(),
+                port: 8080,
+                protocol: Protocol::Http,
+            });
+        }),
+        ("placement changed", |s| s.placement.clear()),
+        ("ready changed", |s| s.ready.check = Check::Docker),
+        ("live changed", |s| {
+            s.live = Some(Liveness {
+                check: Check::Docker,
+                every: SECOND,
+                timeout: SECOND,
+                failures: 1,
+                restart: false,
+            });
+        }),
+        ("smoke changed", |s| {
+            s.smoke.push(SmokeCheck {
+                path: SECRET.to_owned(),
+                status: None,
+                contains: None,
+            });
+        }),
+        ("restart changed", |s| s.restart.delay = SECOND),
+        ("rollout policy changed", |s| s.policy.wave = 7),
+        ("image: web:1 now means", |s| {
+            s.container.resolved_image = "web@sha256:2".to_owned();
+        }),
+    ];
+    const SECRET: &str = "hunter2";
+    const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+
+    fn text() -> Option<String> {
+        Some(SECRET.to_owned())
+    }
+
+    fn one() -> Option<Vec<String>> {
+        Some(vec![SECRET.to_owned()])
+    }
+
+    fn insert(map: &mut BTreeMap<String, String>, name: &str) {
+        map.insert(name.to_owned(), SECRET.to_owned());
+    }
+
+    #[test]
+    fn p8_each_change_is_named_and_no_value_is_shown() {
+        let mut before = spec();
+        before.container.image = "web:1".to_owned();
+        assert_eq!(changes(&before, &before), Vec::<String>::new());
+        for (named, change) in CHANGES {
+            let mut after = before.clone();
+            change(&mut after);
+            let said = changes(&before, &after);
+            assert_eq!(said.len(), 1, "{named}: {said:?}");
+            assert!(said[0].starts_with(named), "{named}: {said:?}");
+            assert!(!said[0].contains(SECRET), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_named_too() {
+        let mut before = spec();
+        insert(&mut before.container.environment, "TOKEN");
+        let said = changes(&before, &spec());
+        assert_eq!(said, ["environment TOKEN: removed"]);
+        let mut after = before.clone();
+        after
+            .container
+            .environment
+            .insert("TOKEN".to_owned(), "another".to_owned());
+        assert_eq!(changes(&before, &after), ["environment TOKEN: changed"]);
+    }
+}

@@ -6,7 +6,7 @@ use cutover_core::spec::{
     Strategy,
 };
 
-fn spec() -> ServiceSpec {
+pub(crate) fn spec() -> ServiceSpec {
     ServiceSpec {
         app: "shop".parse().expect("a name"),
         service: "web".parse().expect("a name"),

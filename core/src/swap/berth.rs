@@ -325,10 +325,7 @@ impl Berth {
             &mut self.effort
         };
         effort.failed(now, &failure.reason);
-        // What the host could not do is no attempt of the replica's.
-        if !failure.transient {
-            self.note_try(now, action);
-        }
+        self.note_try(now, action);
         let swap = self.swap.as_ref()?;
         // What is only tidied up says nothing of the candidate, nor does the incumbent's restart.
         let step = match action {

@@ -1,6 +1,6 @@
 //! After commit: replicas that hang, crash or must pass again in a slot that serves.
 
-use cutover_core::swap::{Action, Event, Failure, SeenState, Side, Target};
+use cutover_core::swap::{Action, Event, SeenState, Side, Target};
 use cutover_core::{Route, Slot};
 
 use crate::bench::{Bench, at, change, plan, revision, side};
@@ -306,24 +306,4 @@ fn p7_a_committed_candidate_is_started_again_before_its_incumbent_is_parked() {
         revision: revision(2),
     };
     assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
-}
-
-#[test]
-fn what_the_host_could_not_do_uses_up_no_restart() {
-    let mut bench = Bench::running(&alone());
-    bench.obliging = false;
-    bench.exits(Slot::Blue, 1, 1);
-    let start = Action::Start {
-        slot: Slot::Blue,
-        revision: revision(1),
-    };
-    for _ in 0..5 {
-        bench.pass_time(60_000);
-        assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
-        let away = Failure {
-            transient: true,
-            reason: "the engine is away".to_owned(),
-        };
-        bench.tell(Event::Failed(start, away));
-    }
 }
