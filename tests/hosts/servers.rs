@@ -156,7 +156,7 @@ pub(crate) async fn unattended_upgrades(fleet: &mut Fleet) -> Found {
     let said = host.ok("APT_CONFIG=/srv/repo/apt.conf unattended-upgrade --verbose");
     let upgraded = host.ok(versions);
     assert!(
-        upgraded.lines().count() == 3 && upgraded.lines().all(|line| line.ends_with("+next")),
+        upgraded.lines().count() == 3 && upgraded.lines().all(|line| line.ends_with("+night")),
         "{upgraded}\n{said}"
     );
     assert_ne!(host.ok("pidof cutover-agent"), agent);
@@ -175,13 +175,14 @@ pub(crate) async fn unattended_upgrades(fleet: &mut Fleet) -> Found {
     }
 }
 
-/// A repository with the next version of each, from the packages that the machine has, and apt told of it alone.
+/// A repository with the next version of each, from the packages that the machine has, and apt told of it alone. It is newer
+/// than what an earlier scenario upgraded to (`+next`).
 const NEXT_NIGHT: &str = r#"set -e
 rm -rf /srv/repo && mkdir -p /srv/repo/lists/partial && cd /srv/repo
 cp /srv/debs/cutover-agent_*.deb /var/cache/apt/archives/nginx_*.deb /var/cache/apt/archives/docker.io_*.deb .
 for deb in *.deb; do
   dpkg-deb -R "$deb" tree && rm "$deb"
-  sed -i 's/^Version: .*/&+next/' tree/DEBIAN/control
+  sed -i 's/^Version: .*/&+night/' tree/DEBIAN/control
   dpkg-deb -Znone -b tree "$deb" >/dev/null && rm -r tree
   { dpkg-deb -f "$deb"; echo "Filename: ./$deb"; stat -c 'Size: %s' "$deb"
     sha256sum "$deb" | sed 's/ .*//; s/^/SHA256: /'; echo; } >> Packages
