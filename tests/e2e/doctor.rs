@@ -62,7 +62,7 @@ async fn a_hosts_doctor_finds_what_is_wrong_and_says_what_mends_it() {
     fleet.hosts[0].agent.kill().await;
     let warned = fleet.hosts[0].agent_says(&["doctor", "-o", "json"]);
     assert_eq!(warned.status.code(), Some(0));
-    assert_eq!(level(&warned, "does not answer"), "warn");
+    assert_eq!(level(&warned, "could not ask the agent"), "warn");
     let (_, mend) = found(&warned, "is the default server of").expect("it is found");
     assert!(mend.contains("zz-default.conf"), "{mend}");
 
