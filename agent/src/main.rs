@@ -206,7 +206,7 @@ async fn enroll(
             .parse()
             .map_err(|error| mistyped(&format!("{coordinator:?} is no HOST:PORT"), &error))?,
         token: cutover_proto::token::Token::from_line(token.trim())
-            .map_err(|error| mistyped("the token can't be used; was it copied whole?", &error))?,
+            .map_err(|error| mistyped("the token can't be used", &error))?,
         host: name
             .parse::<HostId>()
             .map_err(|error| mistyped("give another name with --host", &error))?,

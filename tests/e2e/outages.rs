@@ -64,6 +64,12 @@ async fn p7_a_host_without_its_coordinator_serves_and_reverts_by_hand_in_a_secon
         fleet.ok(&["deploy", "-f", &fleet.compose(name, &web(image, SHORT, ""))]);
     }
     fleet.coordinator.kill().await;
+    for stranger in ["shop/api", "api"] {
+        let said = fleet.hosts[0].agent_says(&["revert", stranger]);
+        let words = String::from_utf8_lossy(&said.stderr);
+        assert_eq!(said.status.code(), Some(2), "{words}");
+        assert!(words.contains(stranger), "{words}");
+    }
     let said = fleet.hosts[0].agent_says(&["revert", "shop/web"]);
     assert!(
         said.status.success(),
