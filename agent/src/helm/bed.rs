@@ -129,26 +129,12 @@ impl Bed {
     /// The engine lists one replica of each of these revisions, in its slot, running or parked.
     pub(super) fn list(&mut self, now: Moment, containers: &[(u64, Slot, bool)]) {
         let found = containers.iter().map(|(number, slot, up)| {
-            let identity = Identity {
-                service: service(),
-                revision: revision(*number),
-                slot: *slot,
-                replica: 1,
-                generation: generation(*number),
+            let state = if *up {
+                State::Running(SystemTime::UNIX_EPOCH)
+            } else {
+                State::Created(String::new())
             };
-            Found {
-                name: identity.name(),
-                id: format!("{number:064x}"),
-                identity: Ok(identity),
-                state: if *up {
-                    State::Running(SystemTime::UNIX_EPOCH)
-                } else {
-                    State::Created(String::new())
-                },
-                address: None,
-                process: None,
-                image_id: String::new(),
-            }
+            found(*number, *slot, state)
         });
         let listing = Listing {
             found: found.collect(),
@@ -173,6 +159,26 @@ impl Bed {
         });
         post.berth = Berth::resume(summary);
         true
+    }
+}
+
+/// The one replica of a revision, as the engine tells of it.
+pub(super) fn found(number: u64, slot: Slot, state: State) -> Found {
+    let identity = Identity {
+        service: service(),
+        revision: revision(number),
+        slot,
+        replica: 1,
+        generation: generation(number),
+    };
+    Found {
+        name: identity.name(),
+        id: format!("{number:064x}"),
+        identity: Ok(identity),
+        state,
+        address: None,
+        process: None,
+        image_id: String::new(),
     }
 }
 

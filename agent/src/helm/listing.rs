@@ -182,10 +182,11 @@ mod tests {
     use std::time::SystemTime;
 
     use cutover_core::Slot;
+    use cutover_core::swap::Action;
 
     use super::*;
-    use crate::docker::{Death, Identity, Who};
-    use crate::helm::bed::{Bed, generation, revision, service};
+    use crate::docker::{Death, Exit, Identity, State, Who};
+    use crate::helm::bed::{Bed, found, generation, revision, service};
 
     fn death(engine_stays: bool) -> Wake {
         let identity = Identity {
@@ -235,5 +236,44 @@ mod tests {
             1,
             "nobody is judged"
         );
+    }
+
+    #[tokio::test]
+    async fn p1_what_an_action_finds_dead_after_its_engine_left_is_judged_by_nobody() {
+        let now = Moment::from_millis(1000);
+        let start = Action::Start {
+            slot: Slot::Green,
+            revision: revision(8),
+        };
+        for (engine_left, then) in [(true, Some(start)), (false, None)] {
+            let mut bed = Bed::new();
+            bed.list(now, &[(8, Slot::Green, true)]);
+            bed.helm.listing.busy = true;
+            if engine_left {
+                bed.wake(now, death(false));
+            }
+            let ended = State::Exited(Exit {
+                code: 137,
+                out_of_memory: false,
+                error: String::new(),
+                at: SystemTime::now(),
+            });
+            let acted = Wake::Acted {
+                service: service(),
+                action: Action::Remove {
+                    slot: Slot::Blue,
+                    revision: revision(7),
+                },
+                result: Ok(()),
+                found: Some(vec![found(8, Slot::Green, ended)]),
+            };
+            bed.wake(now, acted);
+            // Its policy is never to start it again; that an engine took it along is no death of its own.
+            assert_eq!(bed.helm.posts[&service()].busy, then);
+            assert_eq!(
+                bed.helm.engine_was_away, engine_left,
+                "what is read next may be from before, too"
+            );
+        }
     }
 }
