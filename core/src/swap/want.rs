@@ -120,11 +120,16 @@ impl Berth {
     }
 
     /// The one step that takes time. What should run and does not comes first: the step may be a long
-    /// one, and meanwhile nobody serves. Each has its own patience, so neither keeps the other waiting
-    /// by failing.
+    /// one, and meanwhile nobody serves. Only a proof goes before it: it is soon over, and a start that
+    /// is slow would let the time run out that nginx has to follow. Each has its own patience, so neither
+    /// keeps the other waiting by failing.
     fn act(&self, now: Moment, flipping: bool) -> Option<Action> {
-        self.restart(now, flipping)
-            .or_else(|| self.other(now, flipping))
+        let other = self.other(now, flipping);
+        let soon_over = matches!(other, Some(Action::Prove(_)));
+        other
+            .filter(|_| soon_over)
+            .or_else(|| self.restart(now, flipping))
+            .or(other)
     }
 
     /// While the route is to change, nothing else is done: what starts might be a backup still, and

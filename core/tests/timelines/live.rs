@@ -1,9 +1,9 @@
 //! After commit: replicas that hang, crash or must pass again in a slot that serves.
 
-use cutover_core::swap::{Action, Event, SeenState, Side, Target};
+use cutover_core::swap::{Action, Event, Phase, SeenState, Side, Target};
 use cutover_core::{Route, Slot};
 
-use crate::bench::{Bench, at, change, plan, revision, side};
+use crate::bench::{Bench, SERVING, at, change, plan, revision, side};
 
 /// Two replicas, watched after commit.
 fn watched() -> Side {
@@ -298,12 +298,40 @@ fn p7_a_committed_candidate_is_started_again_before_its_incumbent_is_parked() {
     bench.pass_time(20_000);
     bench.obliging = false;
     bench.pass_time(10_000);
-    assert_eq!(bench.phase(), Some(cutover_core::swap::Phase::Parking));
+    assert_eq!(bench.phase(), Some(Phase::Parking));
     bench.exits(Slot::Green, 2, 1);
     bench.pass_time(1_000);
     let start = Action::Start {
         slot: Slot::Green,
         revision: revision(2),
+    };
+    assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
+}
+
+#[test]
+fn a_changed_route_is_proved_before_an_incumbent_is_started_again() {
+    // A start may be slow, and nginx has fifteen seconds to follow: a healthy candidate was called sick.
+    let order = plan(1, change(alone(), next_of(alone())));
+    let mut bench = Bench::running(&alone());
+    bench.order(&order, Target::Prepared);
+    bench.pass(Slot::Green);
+    bench.pass(Slot::Green);
+    assert_eq!(bench.phase(), Some(Phase::Prepared));
+    bench.obliging = false;
+    bench.order(&order, SERVING);
+    assert_eq!(bench.phase(), Some(Phase::Cutting));
+    bench.exits(Slot::Blue, 1, 1);
+    bench.pass_time(1_000);
+    let route = bench.berth.route();
+    assert_eq!(
+        bench.berth.want(at(bench.now)).act,
+        Some(Action::Prove(route))
+    );
+    // One that fails makes room for it.
+    bench.fails(false, "nginx does not answer");
+    let start = Action::Start {
+        slot: Slot::Blue,
+        revision: revision(1),
     };
     assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
 }
