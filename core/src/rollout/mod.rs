@@ -213,6 +213,8 @@ impl Rollout {
             Fact::Reached { host, target } => {
                 if let Some(seat) = self.seats.get_mut(host) {
                     seat.reached = Some(*target);
+                    // How long it took to get there was another step's time.
+                    seat.unwell_since = seat.unwell_since.map(|_| at);
                 }
             }
             Fact::WasThere { host } => {

@@ -343,3 +343,22 @@ fn a_restarted_coordinator_stands_where_it_stood() {
         "no clock is known yet"
     );
 }
+
+#[test]
+fn how_long_a_host_took_to_get_there_is_not_counted_again() {
+    let mut fleet = Fleet::new(rolling(1));
+    let getting = Says {
+        reached: None,
+        healthy: false,
+        ..is(SERVING)
+    };
+    fleet.says(1, getting);
+    fleet.pass_time(55_000);
+    fleet.says(1, is(SERVING));
+    fleet.take();
+    fleet.pass_time(89_000);
+    fleet.told(&[]);
+    fleet.pass_time(1_000);
+    let told = fleet.take();
+    assert_eq!(told[0], "h1 fell: not healthy and serving within 60 s");
+}
