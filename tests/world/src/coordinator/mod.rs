@@ -45,7 +45,6 @@ pub(crate) struct Coordinator {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Store {
     pub(crate) epoch: u64,
-    boot_id: u64,
     pub(crate) rollouts: Vec<Saved>,
 }
 
@@ -55,6 +54,8 @@ pub(crate) struct Saved {
     pub(crate) service: usize,
     pub(crate) plan: RolloutPlan,
     pub(crate) facts: Vec<Stamped>,
+    /// The boot that its moments are of; kept together with the facts.
+    boot_id: u64,
 }
 
 /// The memory of the coordinator's process.
@@ -102,7 +103,6 @@ impl Coordinator {
             life: 0,
             store: Store {
                 epoch: 1,
-                boot_id: 1,
                 rollouts: Vec::new(),
             },
             backup: None,
@@ -186,15 +186,11 @@ impl World {
         }
         let ids: Vec<usize> = memory.live.keys().copied().collect();
         self.coordinator.memory = Some(memory);
-        if self.coordinator.store.boot_id != self.coordinator.boot_id {
-            for id in &ids {
-                if self.tell_rollout(*id, Event::Rebooted).is_err() {
-                    return;
-                }
-            }
-            self.coordinator.store.boot_id = self.coordinator.boot_id;
-        }
         for id in ids {
+            let rebooted = self.coordinator.store.rollouts[id].boot_id != self.coordinator.boot_id;
+            if rebooted && self.tell_rollout(id, Event::Rebooted).is_err() {
+                return;
+            }
             if self.tell_rollout(id, Event::Ticked).is_err() {
                 return;
             }
@@ -237,9 +233,9 @@ impl World {
                 )
             });
         }
-        self.coordinator.store.rollouts[id]
-            .facts
-            .extend(facts.iter().cloned());
+        let saved = &mut self.coordinator.store.rollouts[id];
+        saved.facts.extend(facts.iter().cloned());
+        saved.boot_id = self.coordinator.boot_id;
         promises::after_deciding(self, id, &facts);
         self.coordinator_may_die(Fault::CoordinatorDiesAfterSave)
     }
@@ -437,6 +433,7 @@ impl World {
             service,
             plan: plan.clone(),
             facts: Vec::new(),
+            boot_id: self.coordinator.boot_id,
         });
         promises::after_planning(self, service);
         if self

@@ -187,7 +187,10 @@ pub(crate) fn after_deciding(world: &mut World, id: usize, facts: &[RolloutStamp
 
 /// P9, P12: a rollout goes back for hosts that fell before their commit was decided, and falls silent when it is closed.
 fn has_a_reason(world: &mut World, id: usize, fact: &RolloutFact) {
-    let facts = &world.coordinator.store.rollouts[id].facts;
+    let all = &world.coordinator.store.rollouts[id].facts;
+    // What followed is no reason for it, though it may have been saved together with it.
+    let before = all.iter().position(|stamped| stamped.fact == *fact);
+    let facts = &all[..before.unwrap_or(all.len())];
     let decided = |host: &HostId| {
         let mut facts = facts.iter();
         facts.any(|stamped| matches!(&stamped.fact, RolloutFact::CommitDecided { hosts } if hosts.contains(host)))
