@@ -74,6 +74,8 @@ guards! {
     OutUntilPassed,
     /// Only a replica that hangs is started again, and no other of its slot at the same time (P11).
     HaltOneAtATime,
+    /// A replica that is being stopped because it hung does not pass again in this life (P1).
+    HaltedIsNotPassed,
     /// Failed samples condemn only what has passed; what must pass again has its deadline (P7).
     CondemnOnlyPassed,
     /// Nobody is judged while the engine does not answer (P7).

@@ -107,7 +107,7 @@ impl Helm {
         let Some(post) = self.posts.get_mut(service) else {
             return;
         };
-        let service = service.clone();
+        let (begun, service) = (service.clone(), service.clone());
         let task = tokio::spawn(async move {
             let result = hands.act(&job).await;
             let found = if changes_containers(action) {
@@ -131,6 +131,7 @@ impl Helm {
         } else {
             post.busy = Some(action);
         }
+        self.tell(now, &begun, Event::Began(action));
     }
 
     /// All that an action needs.
@@ -486,7 +487,10 @@ fn interval(spec: &ServiceSpec, pace: Pace) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use cutover_core::swap::{Berth, Failure, Hang};
+
     use super::*;
+    use crate::helm::bed::{Bed, revision, service};
 
     #[test]
     fn committed_replicas_are_asked_together_and_never_later_than_their_interval() {
@@ -498,5 +502,55 @@ mod tests {
             assert!(next > now && next <= now + every);
             assert_eq!(next_sample(now, every, Pace::Ready), now + every);
         }
+    }
+
+    /// What hung may answer well until it is gone.
+    #[tokio::test]
+    async fn p1_a_replica_that_is_being_halted_does_not_pass() {
+        let at = Moment::from_millis;
+        let mut bed = Bed::new();
+        bed.list(at(1_000), &[(8, Slot::Green, true)]);
+        let incarnation = bed.helm.posts[&service()].lives[&(Slot::Green, 1)].incarnation;
+        let post = bed.helm.posts.get_mut(&service()).expect("it runs");
+        let mut summary = post.berth.summary().expect("nothing is open");
+        let hang = Hang {
+            incarnation,
+            why: "it failed 3 checks in a row".to_owned(),
+        };
+        summary.hung.push((Slot::Green, 1, hang));
+        post.berth = Berth::resume(summary);
+        bed.list(at(2_000), &[(8, Slot::Green, true)]);
+        let halt = Action::Halt {
+            slot: Slot::Green,
+            revision: revision(8),
+            replica: 1,
+        };
+        assert_eq!(bed.helm.posts[&service()].busy, Some(halt));
+        // Long after its grace time that came to nothing, and it is tried again.
+        let failed = Wake::Acted {
+            service: service(),
+            action: halt,
+            result: Err(Failure {
+                transient: true,
+                reason: "the engine does not answer".to_owned(),
+            }),
+            found: None,
+        };
+        bed.wake(at(20_000), failed);
+        assert_eq!(bed.helm.posts[&service()].busy, None);
+        bed.helm.tend(at(21_000));
+        assert_eq!(bed.helm.posts[&service()].busy, Some(halt));
+        let sampled = Wake::Sampled(Sampled {
+            service: service(),
+            slot: Slot::Green,
+            revision: revision(8),
+            replica: 1,
+            incarnation,
+            healthy: true,
+            evidence: String::new(),
+        });
+        bed.wake(at(21_500), sampled);
+        let report = bed.helm.posts[&service()].berth.report(1, at(21_500));
+        assert_eq!(report.replicas, (1, 0));
     }
 }

@@ -18,6 +18,7 @@ use crate::swap::event::{Action, Event, Failure, Incarnation};
 use crate::swap::fact::{Fact, Stamped};
 use crate::swap::phase::Phase;
 use crate::swap::plan::{Kind, Side, SwapPlan, Target};
+use crate::swap::settle::HALT_SLACK;
 use crate::swap::sight::{Sight, backoff};
 
 /// The wait after the first failure of an action; it doubles from there.
@@ -38,6 +39,9 @@ pub struct Berth {
     pub(super) passed: BTreeMap<(Slot, u32), Incarnation>,
     /// Committed replicas that hung, until they have passed again.
     pub(super) hung: BTreeMap<(Slot, u32), Hang>,
+    /// Until when what hung may be stopped at any moment. Not stored: after a start that is all that
+    /// hung, as an engine goes on with what its asker did not live to see.
+    pub(super) halted: BTreeMap<(Slot, u32), Moment>,
     pub(super) swap: Option<Swap>,
     pub(super) last: Option<Ended>,
     /// Where ended candidates were: what is still found there is removed.
@@ -175,6 +179,7 @@ impl Berth {
             route: Route::Nobody,
             passed: BTreeMap::new(),
             hung: BTreeMap::new(),
+            halted: BTreeMap::new(),
             swap: None,
             last: None,
             ended: BTreeSet::new(),
@@ -214,6 +219,7 @@ impl Berth {
             Event::RevertAsked
             | Event::HoldAsked(_)
             | Event::Flipped(_)
+            | Event::Began(_)
             | Event::Did(_)
             | Event::Failed(..)
             | Event::Saw(_)
@@ -264,11 +270,21 @@ impl Berth {
             Event::RevertAsked => self.revert_asked(),
             Event::HoldAsked(hold) => (hold != self.hold).then_some(Fact::HeldByHand(hold)),
             Event::Flipped(route) => (route != self.route).then_some(Fact::CutOver(route)),
+            Event::Began(action) => {
+                if let Action::Halt { slot, replica, .. } = action {
+                    self.halts(now, slot, replica);
+                }
+                None
+            }
             Event::Did(action) => self.did(now, action),
             Event::Failed(action, failure) => self.failed(now, action, failure),
             Event::Saw(seen) => {
                 if !self.sight.looked {
                     self.patient_until = now + RESTART_PATIENCE;
+                    let hung: Vec<_> = self.hung.keys().copied().collect();
+                    for (slot, replica) in hung {
+                        self.halts(now, slot, replica);
+                    }
                 }
                 self.sight.see(now, &seen);
                 let mut kept = self.kept().into_iter();
@@ -312,6 +328,15 @@ impl Berth {
             }
             Event::Rebooted => Some(Fact::Rebooted),
             Event::Ticked => None,
+        }
+    }
+
+    /// It may be stopped at any moment now, even if the answer is that it was not.
+    fn halts(&mut self, now: Moment, slot: Slot, replica: u32) {
+        let current = self.current.as_ref().filter(|settled| settled.slot == slot);
+        if let Some(Settled { side, .. }) = current {
+            let until = now + side.stop_grace + HALT_SLACK;
+            self.halted.insert((slot, replica), until);
         }
     }
 

@@ -22,6 +22,8 @@ pub enum Event {
     HoldAsked(bool),
     /// The route is now this: the flip that was wanted, or what was found at start.
     Flipped(Route),
+    /// The action that was wanted is under way.
+    Began(Action),
     /// The action that was wanted succeeded.
     Did(Action),
     /// The action that was wanted failed.

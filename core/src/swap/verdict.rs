@@ -9,6 +9,7 @@ use crate::guard::{Guard, guard};
 use crate::moment::Moment;
 use crate::route::Slot;
 use crate::swap::berth::{Berth, Settled, Swap};
+use crate::swap::event::Incarnation;
 use crate::swap::fact::Fact;
 use crate::swap::phase::Phase;
 use crate::swap::plan::Side;
@@ -18,7 +19,8 @@ use crate::swap::settle::{
 };
 
 impl Berth {
-    /// A replica that has had its healthy samples in this life.
+    /// A replica that has had its healthy samples in this life. One that is being halted has none: it may
+    /// answer well again until it is gone, and would get requests.
     pub(super) fn newly_passed(&self, now: Moment) -> Option<Fact> {
         let settled = self
             .current
@@ -35,9 +37,13 @@ impl Berth {
                     side.successes,
                     side.settle,
                 );
-                if let Some(incarnation) =
-                    ripe.filter(|life| self.passed.get(&(slot, replica)) != Some(life))
-                {
+                let news = ripe
+                    .filter(|life| self.passed.get(&(slot, replica)) != Some(life))
+                    .filter(|life| {
+                        let halted = self.halted_until(slot, replica, *life);
+                        guard(Guard::HaltedIsNotPassed, halted <= now)
+                    });
+                if let Some(incarnation) = news {
                     return Some(Fact::Passed {
                         slot,
                         replica,
@@ -47,6 +53,14 @@ impl Berth {
             }
         }
         None
+    }
+
+    /// Until when this life may be stopped at any moment because it hung.
+    pub(super) fn halted_until(&self, slot: Slot, replica: u32, life: Incarnation) -> Moment {
+        let hung = self.hung.get(&(slot, replica));
+        hung.filter(|hang| hang.incarnation == life)
+            .and_then(|_| self.halted.get(&(slot, replica)).copied())
+            .unwrap_or(Moment::ZERO)
     }
 
     /// A committed replica that fails its liveness check, or did not pass again in time after it

@@ -159,6 +159,8 @@ impl Bench {
                 self.note(facts);
             } else if let Some(action) = want.act.filter(|_| self.obliging) {
                 self.told.push(format!("> {}", act(action)));
+                let facts = self.berth.handle(at(self.now), Event::Began(action));
+                self.note(facts);
                 self.perform(action);
                 let seen = self.seen(false);
                 let facts = self.berth.handle(at(self.now), Event::Saw(seen));

@@ -144,6 +144,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => exited,
         1 => vanished,
         1 => failed,
+        1 => action().prop_map(Event::Began),
         1 => action().prop_map(Event::Did),
         2 => seen().prop_map(Event::Saw),
         1 => route().prop_map(Event::Flipped),

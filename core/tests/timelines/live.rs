@@ -1,5 +1,6 @@
 //! After commit: replicas that hang, crash or must pass again in a slot that serves.
 
+use cutover_core::spec::{RestartCondition, RestartPolicy};
 use cutover_core::swap::{Action, Event, Phase, SeenState, Side, Target};
 use cutover_core::{Route, Slot};
 
@@ -334,4 +335,71 @@ fn a_changed_route_is_proved_before_an_incumbent_is_started_again() {
         revision: revision(1),
     };
     assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
+}
+
+#[test]
+fn p1_a_replica_that_is_being_halted_gets_no_requests_again_however_it_answers() {
+    // A server that was told to stop may answer well until it is gone; requests went there again.
+    let never = RestartPolicy {
+        condition: RestartCondition::No,
+        ..watched().restart
+    };
+    let side = Side {
+        restart: never,
+        ..watched()
+    };
+    let mut bench = Bench::running(&side);
+    bench.obliging = false;
+    let hangs = |bench: &mut Bench| {
+        bench.sample_one(Slot::Blue, 2, false, 3);
+        bench.take();
+        let halt = bench.berth.want(at(bench.now)).act;
+        halt.expect("it is to be halted")
+    };
+    let halt = hangs(&mut bench);
+    bench.tell(Event::Began(halt));
+    // Not even where a swap began meanwhile, which has nothing halted by itself.
+    let order = plan(1, change(side.clone(), next_of(side)));
+    bench.order(&order, Target::Prepared);
+    bench.take();
+    bench.sample_one(Slot::Blue, 2, true, 5);
+    bench.told(&[]);
+    assert_eq!(bench.out(), [(Slot::Blue, 2)]);
+    bench.exits_one(Slot::Blue, 1, 2, 0);
+    bench.pass_time(1_000);
+    let start = Action::Start {
+        slot: Slot::Blue,
+        revision: revision(1),
+    };
+    assert_eq!(
+        bench.berth.want(at(bench.now)).act,
+        Some(start),
+        "whatever its policy says"
+    );
+
+    // One that came round before anything was done to it is let be.
+    let mut bench = Bench::running(&watched());
+    bench.obliging = false;
+    hangs(&mut bench);
+    bench.sample_one(Slot::Blue, 2, true, 2);
+    bench.told(&["Passed blue 2"]);
+    assert_eq!(bench.out(), []);
+}
+
+#[test]
+fn p1_a_started_agent_believes_that_what_hung_is_being_stopped() {
+    let mut bench = Bench::running(&watched());
+    bench.obliging = false;
+    bench.sample_one(Slot::Blue, 2, false, 3);
+    bench.tell(Event::HoldAsked(true));
+    bench.restart_agent(false);
+    bench.look();
+    bench.pass(Slot::Blue);
+    bench.take();
+    bench.sample_one(Slot::Blue, 2, true, 5);
+    bench.told(&[]);
+    assert_eq!(bench.out(), [(Slot::Blue, 2)]);
+    // Until its grace time is over, and some more.
+    bench.pass_time(8_000);
+    bench.told(&["Passed blue 2"]);
 }

@@ -38,7 +38,28 @@ impl World {
             )
         });
         self.tally.count("actions", kind(doing.action));
+        self.comes_round(doing);
         self.call(doing);
+    }
+
+    /// What hung answers again, now that it is told to stop.
+    fn comes_round(&mut self, doing: Doing) {
+        let Action::Halt {
+            slot,
+            revision,
+            replica,
+        } = doing.action
+        else {
+            return;
+        };
+        let (now, key) = (self.now, (doing.service, slot, revision, replica));
+        if self.strikes(Fault::HungComesRound)
+            && let Some(container) = self.hosts[doing.host].containers.get_mut(&key)
+            && let State::Up { sick_from, .. } = &mut container.state
+        {
+            *sick_from = u64::MAX;
+            container.sick_at = now;
+        }
     }
 
     /// Sends the next call of an action.
@@ -51,7 +72,9 @@ impl World {
             Action::Start { .. } => (20, 150),
             Action::Smoke { .. } => (3, 1_500),
             Action::Prove(_) => (2, 30),
-            Action::Halt { .. } | Action::Stop { .. } => (5, 500),
+            // What hangs may take all of its grace.
+            Action::Halt { .. } => (5, 3_000),
+            Action::Stop { .. } => (5, 500),
             Action::Remove { .. } => (10, 80),
         };
         let after = self.chance.between(least * MS, most * MS);

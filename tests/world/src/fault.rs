@@ -80,6 +80,8 @@ faults! {
     ContainerCrashes 150,
     /// A committed container hangs that was good so far.
     ContainerHangs 150,
+    /// What hung answers well while it is being stopped for that.
+    HungComesRound 9000,
     /// The route can't be changed.
     FlipFails 300,
     /// The host's disk is full.

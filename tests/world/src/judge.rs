@@ -142,7 +142,7 @@ impl World {
             return;
         };
         let berth = &agent.keepers[s].berth;
-        let open = berth.open_plan().is_some();
+        let (open, held) = (berth.open_plan().is_some(), berth.is_held());
         let current = berth
             .current()
             .map(|settled| (settled.slot, settled.side.revision));
@@ -205,7 +205,9 @@ impl World {
                         }
                     )
             });
-            if lasting && good && !well || halted {
+            // A person said that nothing moves by itself: what hangs runs on.
+            let left = held && container.is_some_and(|container| container.up().is_some());
+            if lasting && good && !well && !left || halted {
                 self.breach(
                     Promise::P5,
                     format!(

@@ -328,6 +328,9 @@ impl World {
                     action,
                     replica: 1,
                 });
+                let began = Event::Began(action);
+                let facts = self.keeper(host, service)?.berth.handle(now, began);
+                self.record(host, service, facts)?;
                 self.may_die(host, Fault::AgentDiesActing)?;
             }
         }
