@@ -211,10 +211,15 @@ impl Rollout {
                 }
             }
             Fact::Reached { host, target } => {
+                let late = self
+                    .seats
+                    .get(host)
+                    .is_some_and(|seat| self.is_late(at, seat));
                 if let Some(seat) = self.seats.get_mut(host) {
                     seat.reached = Some(*target);
-                    // How long it took to get there was another step's time.
-                    seat.unwell_since = seat.unwell_since.map(|_| at);
+                    // It was given up, and is waited for again.
+                    seat.unwell_since =
+                        seat.unwell_since.map(|since| if late { at } else { since });
                 }
             }
             Fact::WasThere { host } => {

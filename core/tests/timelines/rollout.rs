@@ -345,20 +345,31 @@ fn a_restarted_coordinator_stands_where_it_stood() {
 }
 
 #[test]
-fn how_long_a_host_took_to_get_there_is_not_counted_again() {
-    let mut fleet = Fleet::new(rolling(1));
-    let getting = Says {
+fn p6_a_host_that_was_given_up_and_serves_all_the_same_is_waited_for_again() {
+    let mut fleet = Fleet::new(rolling(4));
+    for n in 1..=3 {
+        fleet.serves(n);
+        fleet.says(n, is(Target::Committed));
+    }
+    fleet.says(4, sick("it died"));
+    fleet.take();
+    let on_its_way = Says {
         reached: None,
         healthy: false,
         ..is(SERVING)
     };
-    fleet.says(1, getting);
-    fleet.pass_time(55_000);
+    fleet.says(1, on_its_way);
+    fleet.pass_time(90_000);
+    fleet.told(&["h2 ordered serving in 1.2, counter"]);
+    // Its own window begins now: it took too long, and is not late because of that.
+    fleet.pass_time(20_000);
     fleet.says(1, is(SERVING));
-    fleet.take();
-    fleet.pass_time(89_000);
-    fleet.told(&[]);
-    fleet.pass_time(1_000);
+    fleet.serves(2);
+    fleet.says(2, is(Target::Committed));
     let told = fleet.take();
-    assert_eq!(told[0], "h1 fell: not healthy and serving within 60 s");
+    assert!(!told.iter().any(|line| line.starts_with("h3")), "{told:?}");
+    fleet.says(1, watched());
+    fleet.says(1, is(Target::Committed));
+    let told = fleet.take();
+    assert!(told.iter().any(|line| line.starts_with("h3")), "{told:?}");
 }
