@@ -3,6 +3,7 @@
 use cutover_core::swap::{Fact, Phase, Stamped};
 
 use crate::fault::Fault;
+use crate::host::Container;
 use crate::promises::Promise;
 use crate::world::{MS, S, Temper, World};
 
@@ -170,12 +171,20 @@ fn cause_is_named(
     let crashed = (1..=candidate.side.replicas).any(|replica| {
         let key = (service, candidate.slot, candidate.side.revision, replica);
         let found = world.hosts[host].containers.get(&key);
-        found.is_none_or(|one| one.crashed_at > 0 && one.crashed_at + 10 * S > world.now)
+        let crashed = |one: &Container| one.crashed_at > 0 && one.crashed_at + 10 * S > world.now;
+        // One that an engine stopped late, as it was asked by somebody long gone, answers as little.
+        found.is_none_or(|one| one.up().is_none() || crashed(one))
     });
     // It ended with its engine, and nobody could know that yet.
     let engine = &world.hosts[host].engine;
     let unknown = !engine.up && world.now < engine.down_since + 100 * MS;
-    let proxy = [Fault::NginxDown, Fault::NginxStuck, Fault::FlipFails];
+    // On a full disk the flip is not kept, and nothing is proved before it is.
+    let proxy = [
+        Fault::NginxDown,
+        Fault::NginxStuck,
+        Fault::FlipFails,
+        Fault::DiskFull,
+    ];
     // Leases are looked at by themselves: one that is over may be renewed before this is durable.
     why.contains("lease")
         || (asked(why) && (temper != Temper::Good || crashed || unknown))
