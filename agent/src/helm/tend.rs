@@ -549,8 +549,8 @@ mod tests {
             healthy: true,
             evidence: String::new(),
         });
-        bed.wake(at(21_500), sampled);
-        let report = bed.helm.posts[&service()].berth.report(1, at(21_500));
+        bed.wake(at(40_000), sampled);
+        let report = bed.helm.posts[&service()].berth.report(1, at(40_000));
         assert_eq!(report.replicas, (1, 0));
     }
 }

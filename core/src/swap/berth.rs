@@ -1,8 +1,8 @@
 //! A berth: the place of one service on one host, and the machine of its swaps.
 //!
 //! It keeps true: facts alone move it ([`Berth::apply`]); the same facts in the
-//! same order give the same berth, but for what it sees of its replicas, which
-//! is looked at anew after a restart. It asks no clock, and fails on no input:
+//! same order give the same berth, but for what it sees of its replicas and what
+//! is under way, which is looked at anew after a restart. It asks no clock, and fails on no input:
 //! what is late, repeated or for another swap yields no facts.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +16,9 @@ use crate::route::{Route, Slot, Weight};
 use crate::spec::Order;
 use crate::swap::event::{Action, Event, Failure, Incarnation};
 use crate::swap::fact::{Fact, Stamped};
+use crate::swap::halt::Halts;
 use crate::swap::phase::Phase;
 use crate::swap::plan::{Kind, Side, SwapPlan, Target};
-use crate::swap::settle::HALT_SLACK;
 use crate::swap::sight::{Sight, backoff};
 
 /// The wait after the first failure of an action; it doubles from there.
@@ -39,9 +39,8 @@ pub struct Berth {
     pub(super) passed: BTreeMap<(Slot, u32), Incarnation>,
     /// Committed replicas that hung, until they have passed again.
     pub(super) hung: BTreeMap<(Slot, u32), Hang>,
-    /// Until when what hung may be stopped at any moment. Not stored: after a start that is all that
-    /// hung, as an engine goes on with what its asker did not live to see.
-    pub(super) halted: BTreeMap<(Slot, u32), Moment>,
+    /// Which of those are being stopped; not stored.
+    pub(super) halts: Halts,
     pub(super) swap: Option<Swap>,
     pub(super) last: Option<Ended>,
     /// Where ended candidates were: what is still found there is removed.
@@ -179,7 +178,7 @@ impl Berth {
             route: Route::Nobody,
             passed: BTreeMap::new(),
             hung: BTreeMap::new(),
-            halted: BTreeMap::new(),
+            halts: Halts::default(),
             swap: None,
             last: None,
             ended: BTreeSet::new(),
@@ -271,20 +270,21 @@ impl Berth {
             Event::HoldAsked(hold) => (hold != self.hold).then_some(Fact::HeldByHand(hold)),
             Event::Flipped(route) => (route != self.route).then_some(Fact::CutOver(route)),
             Event::Began(action) => {
-                if let Action::Halt { slot, replica, .. } = action {
-                    self.halts(now, slot, replica);
-                }
+                self.halt_began(action);
                 None
             }
-            Event::Did(action) => self.did(now, action),
-            Event::Failed(action, failure) => self.failed(now, action, failure),
+            Event::Did(action) => {
+                self.halt_answered(now, action, false);
+                self.did(now, action)
+            }
+            Event::Failed(action, failure) => {
+                self.halt_answered(now, action, !failure.transient);
+                self.failed(now, action, failure)
+            }
             Event::Saw(seen) => {
                 if !self.sight.looked {
                     self.patient_until = now + RESTART_PATIENCE;
-                    let hung: Vec<_> = self.hung.keys().copied().collect();
-                    for (slot, replica) in hung {
-                        self.halts(now, slot, replica);
-                    }
+                    self.halts_of_another_life(now);
                 }
                 self.sight.see(now, &seen);
                 let mut kept = self.kept().into_iter();
@@ -328,15 +328,6 @@ impl Berth {
             }
             Event::Rebooted => Some(Fact::Rebooted),
             Event::Ticked => None,
-        }
-    }
-
-    /// It may be stopped at any moment now, even if the answer is that it was not.
-    fn halts(&mut self, now: Moment, slot: Slot, replica: u32) {
-        let current = self.current.as_ref().filter(|settled| settled.slot == slot);
-        if let Some(Settled { side, .. }) = current {
-            let until = now + side.stop_grace + HALT_SLACK;
-            self.halted.insert((slot, replica), until);
         }
     }
 

@@ -7,6 +7,7 @@ mod apply;
 mod berth;
 mod event;
 mod fact;
+mod halt;
 mod heed;
 mod phase;
 mod plan;

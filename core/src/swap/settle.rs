@@ -24,8 +24,6 @@ pub const START_WITHIN: Duration = Duration::from_secs(120);
 pub const SMOKE_WITHIN: Duration = Duration::from_secs(60);
 /// A stop-first incumbent must stop within its grace time and this.
 pub const STOP_SLACK: Duration = Duration::from_secs(60);
-/// What is halted is gone when its grace time and this are over, or will not be.
-pub(super) const HALT_SLACK: Duration = Duration::from_secs(3);
 /// nginx must be seen to follow a changed route within this.
 pub const CUT_WITHIN: Duration = Duration::from_secs(15);
 /// While the engine does not answer, nobody is judged; for this long at most.

@@ -29,19 +29,12 @@ impl Berth {
         let candidate = self.swap.as_ref().and_then(Swap::candidate);
         for (side, slot) in settled.into_iter().chain(candidate) {
             for replica in 1..=side.replicas {
-                let ripe = self.sight.ripe(
-                    now,
-                    slot,
-                    side.revision,
-                    replica,
-                    side.successes,
-                    side.settle,
-                );
-                let news = ripe
+                let news = self
+                    .ripe(now, side, slot, replica)
                     .filter(|life| self.passed.get(&(slot, replica)) != Some(life))
                     .filter(|life| {
-                        let halted = self.halted_until(slot, replica, *life);
-                        guard(Guard::HaltedIsNotPassed, halted <= now)
+                        let halted = self.may_be_halted(now, slot, replica, *life);
+                        guard(Guard::HaltedIsNotPassed, !halted)
                     });
                 if let Some(incarnation) = news {
                     return Some(Fact::Passed {
@@ -55,12 +48,17 @@ impl Berth {
         None
     }
 
-    /// Until when this life may be stopped at any moment because it hung.
-    pub(super) fn halted_until(&self, slot: Slot, replica: u32, life: Incarnation) -> Moment {
-        let hung = self.hung.get(&(slot, replica));
-        hung.filter(|hang| hang.incarnation == life)
-            .and_then(|_| self.halted.get(&(slot, replica)).copied())
-            .unwrap_or(Moment::ZERO)
+    /// The running life of a replica, when it has had enough healthy samples to pass.
+    pub(super) fn ripe(
+        &self,
+        now: Moment,
+        side: &Side,
+        slot: Slot,
+        replica: u32,
+    ) -> Option<Incarnation> {
+        let (successes, settle) = (side.successes, side.settle);
+        self.sight
+            .ripe(now, slot, side.revision, replica, successes, settle)
     }
 
     /// A committed replica that fails its liveness check, or did not pass again in time after it

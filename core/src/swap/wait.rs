@@ -50,12 +50,10 @@ impl Berth {
             }
         }
         // What has answered well meanwhile passes then.
-        for ((slot, replica), hang) in &self.hung {
-            all.push(Deadline {
-                at: self.halted_until(*slot, *replica, hang.incarnation),
-                what: "a container to be stopped",
-            });
-        }
+        all.extend(self.halts_end().map(|at| Deadline {
+            at,
+            what: "a container to be stopped",
+        }));
         if let Some(at) = self.awaited_late_at() {
             all.push(Deadline { at, what: AWAITED });
         }

@@ -7,7 +7,7 @@ use crate::moment::Moment;
 use crate::name::RevisionNumber;
 use crate::route::{Route, Slot};
 use crate::spec::{RestartCondition, RestartPolicy};
-use crate::swap::berth::{Berth, Settled, Swap};
+use crate::swap::berth::{Berth, Swap};
 use crate::swap::event::{Action, Pace, Want, Watch};
 use crate::swap::phase::Phase;
 use crate::swap::plan::{Kind, Side};
@@ -153,7 +153,7 @@ impl Berth {
         let Some(swap) = &self.swap else {
             return self
                 .tidy()
-                .or_else(|| self.halt())
+                .or_else(|| self.halt(now))
                 .or_else(|| self.surplus());
         };
         // Whatever is left of an ended swap may hold an address that is needed now.
@@ -165,7 +165,7 @@ impl Berth {
             .filter(|_| begins)
             .or_else(|| self.twice(swap))
             .or_else(|| self.step_of(swap))
-            .or_else(|| self.awaited().and_then(|_| self.halt()))
+            .or_else(|| self.awaited().and_then(|_| self.halt(now)))
     }
 
     /// Whether an answer to this action still says something: it is a step or a restart that is wanted
@@ -291,29 +291,6 @@ impl Berth {
                     .restart_at(slot, side.revision, replica, policy_of(replica))
             })
             .min()
-    }
-
-    /// Stops a replica that hangs; not while another one of its slot is about to start.
-    fn halt(&self) -> Option<Action> {
-        if self.hold || self.sight.engine_lost.is_some() {
-            return None;
-        }
-        let Settled { side, slot } = self.current.as_ref()?;
-        let calm = self.restart_due(side, *slot).is_none();
-        if !guard(Guard::HaltOneAtATime, calm) {
-            return None;
-        }
-        let revision = side.revision;
-        let hangs = |replica: &u32| {
-            let hung = self.hung.get(&(*slot, *replica));
-            let life = self.sight.running(*slot, revision, *replica);
-            life.is_some() && hung.map(|hang| hang.incarnation) == life
-        };
-        (1..=side.replicas).find(hangs).map(|replica| Action::Halt {
-            slot: *slot,
-            revision,
-            replica,
-        })
     }
 
     /// The replica of each slot that shall get no requests, now and once the route is flipped (a flip

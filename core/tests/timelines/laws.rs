@@ -53,7 +53,7 @@ fn swap_plan() -> impl Strategy<Value = SwapPlan> {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    (0_u8..7, slot(), 1_u64..3, route()).prop_map(|(kind, slot, n, route)| {
+    (0_u8..8, slot(), 1_u64..3, route()).prop_map(|(kind, slot, n, route)| {
         let revision = revision(n);
         match kind {
             0 => Action::Fetch { revision },
@@ -65,6 +65,11 @@ fn action() -> impl Strategy<Value = Action> {
                 slot,
                 revision,
                 through_listener: true,
+            },
+            6 => Action::Halt {
+                slot,
+                revision,
+                replica: 1,
             },
             _ => Action::Prove(route),
         }

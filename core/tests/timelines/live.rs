@@ -329,7 +329,8 @@ fn a_changed_route_is_proved_before_an_incumbent_is_started_again() {
         Some(Action::Prove(route))
     );
     // One that fails makes room for it.
-    bench.fails(false, "nginx does not answer");
+    bench.fails(true, "nginx does not answer");
+    assert_eq!(bench.phase(), Some(Phase::Cutting));
     let start = Action::Start {
         slot: Slot::Blue,
         revision: revision(1),
@@ -337,69 +338,85 @@ fn a_changed_route_is_proved_before_an_incumbent_is_started_again() {
     assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
 }
 
-#[test]
-fn p1_a_replica_that_is_being_halted_gets_no_requests_again_however_it_answers() {
-    // A server that was told to stop may answer well until it is gone; requests went there again.
-    let never = RestartPolicy {
-        condition: RestartCondition::No,
-        ..watched().restart
-    };
+/// Two replicas, never started again by their policy; the second one hangs, and is about to be halted.
+fn hanging() -> (Bench, Side, Action) {
     let side = Side {
-        restart: never,
+        restart: RestartPolicy {
+            condition: RestartCondition::No,
+            ..watched().restart
+        },
         ..watched()
     };
     let mut bench = Bench::running(&side);
     bench.obliging = false;
-    let hangs = |bench: &mut Bench| {
-        bench.sample_one(Slot::Blue, 2, false, 3);
-        bench.take();
-        let halt = bench.berth.want(at(bench.now)).act;
-        halt.expect("it is to be halted")
-    };
-    let halt = hangs(&mut bench);
+    bench.sample_one(Slot::Blue, 2, false, 3);
+    bench.take();
+    let halt = bench.berth.want(at(bench.now)).act;
+    (bench, side, halt.expect("it is to be halted"))
+}
+
+#[test]
+fn p1_a_replica_that_is_being_halted_gets_no_requests_again_however_it_answers() {
+    // A server that was told to stop may answer well until it is gone; requests went there again.
+    let (mut bench, side, halt) = hanging();
     bench.tell(Event::Began(halt));
     // Not even where a swap began meanwhile, which has nothing halted by itself.
     let order = plan(1, change(side.clone(), next_of(side)));
     bench.order(&order, Target::Prepared);
+    bench.pass_time(60_000);
     bench.take();
     bench.sample_one(Slot::Blue, 2, true, 5);
     bench.told(&[]);
     assert_eq!(bench.out(), [(Slot::Blue, 2)]);
     bench.exits_one(Slot::Blue, 1, 2, 0);
+    bench.tell(Event::Did(halt));
     bench.pass_time(1_000);
     let start = Action::Start {
         slot: Slot::Blue,
         revision: revision(1),
     };
-    assert_eq!(
-        bench.berth.want(at(bench.now)).act,
-        Some(start),
-        "whatever its policy says"
-    );
+    let wanted = bench.berth.want(at(bench.now)).act;
+    assert_eq!(wanted, Some(start), "whatever its policy says");
+}
 
-    // One that came round before anything was done to it is let be.
-    let mut bench = Bench::running(&watched());
-    bench.obliging = false;
-    hangs(&mut bench);
+#[test]
+fn what_comes_round_before_it_is_halted_is_let_be() {
+    let (mut bench, _, _) = hanging();
     bench.sample_one(Slot::Blue, 2, true, 2);
     bench.told(&["Passed blue 2"]);
     assert_eq!(bench.out(), []);
 }
 
 #[test]
+fn what_comes_round_after_a_halt_that_failed_is_not_halted_again_and_passes_in_time() {
+    // An engine that said nothing may stop it yet, for its grace time and three seconds.
+    for (transient, millis) in [(true, 8_000), (false, 3_000)] {
+        let (mut bench, _, halt) = hanging();
+        bench.tell(Event::Began(halt));
+        bench.fails(transient, "no answer in time");
+        bench.sample_one(Slot::Blue, 2, true, 5);
+        bench.pass_time(millis - 1);
+        bench.told(&[]);
+        let want = bench.berth.want(at(bench.now));
+        assert_eq!(want.act, None, "it answers well");
+        bench.pass_time(1);
+        bench.told(&["Passed blue 2"]);
+    }
+}
+
+#[test]
 fn p1_a_started_agent_believes_that_what_hung_is_being_stopped() {
-    let mut bench = Bench::running(&watched());
-    bench.obliging = false;
-    bench.sample_one(Slot::Blue, 2, false, 3);
-    bench.tell(Event::HoldAsked(true));
+    let (mut bench, _, _) = hanging();
     bench.restart_agent(false);
     bench.look();
     bench.pass(Slot::Blue);
     bench.take();
     bench.sample_one(Slot::Blue, 2, true, 5);
-    bench.told(&[]);
     assert_eq!(bench.out(), [(Slot::Blue, 2)]);
-    // Until its grace time is over, and some more.
-    bench.pass_time(8_000);
+    let deadline = bench.berth.deadline(at(bench.now)).map(|next| next.at);
+    assert_eq!(deadline, Some(at(8_000)));
+    bench.pass_time(7_999);
+    bench.told(&[]);
+    bench.pass_time(1);
     bench.told(&["Passed blue 2"]);
 }

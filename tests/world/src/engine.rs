@@ -56,6 +56,7 @@ impl World {
         if self.strikes(Fault::HungComesRound)
             && let Some(container) = self.hosts[doing.host].containers.get_mut(&key)
             && let State::Up { sick_from, .. } = &mut container.state
+            && *sick_from <= now
         {
             *sick_from = u64::MAX;
             container.sick_at = now;

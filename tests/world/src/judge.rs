@@ -206,7 +206,9 @@ impl World {
                     )
             });
             // A person said that nothing moves by itself: what hangs runs on.
-            let left = held && container.is_some_and(|container| container.up().is_some());
+            let left = held
+                && container
+                    .is_some_and(|container| container.up().is_some() && !container.well(self.now));
             if lasting && good && !well && !left || halted {
                 self.breach(
                     Promise::P5,
