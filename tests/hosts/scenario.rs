@@ -53,7 +53,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         "the coordinator's machine loses its power during a release" LATER servers::coordinator_power_cut;
         "Docker is upgraded" LATER servers::docker_upgrade;
         "nginx is upgraded" LATER servers::nginx_upgrade;
-        "needrestart restarts agent, nginx and Docker during a swap" LATER servers::needrestart;
+        "a library is replaced during a swap, and needrestart sees to it" LATER servers::needrestart;
         "unattended-upgrades replaces agent, nginx and Docker during a swap" LATER servers::unattended_upgrades;
         "dockerd crashes until systemd gives up" LATER servers::three_dockerd_crashes;
         "nginx's master is killed" LATER servers::nginx_killed;

@@ -104,7 +104,7 @@ pub(crate) async fn nginx_upgrade(fleet: &mut Fleet) -> Found {
     // Distributions restart or replace it by its own means: what that costs is nginx's.
     let (spared, struck) = watch.end(&["h1"]).await;
     Found {
-        outcome: "nginx's own restart; the route is as it was".to_owned(),
+        outcome: "nginx's own replacement; the route is as it was".to_owned(),
         spared,
         struck,
     }
@@ -123,14 +123,22 @@ pub(crate) async fn needrestart(fleet: &mut Fleet) -> Found {
     let deploy = fleet.release_until(release, 1, "serving").await;
     let host = &fleet.hosts[1];
     let (agent, nginx) = (host.ok("pidof cutover-agent"), host.ok(NGINX));
-    host.ok("NEEDRESTART_MODE=a needrestart -b -r a -l >/dev/null; for unit in cutover-agent nginx docker; do NEEDRESTART_MODE=a systemctl restart $unit; done");
-    fleet.ends(deploy, &[0]).await;
+    let dockerd = host.ok(DOCKERD);
+    // As dpkg replaces a library: a new file takes the name, and who runs has the old one.
+    host.ok(
+        "lib=$(readlink -f /lib/*-linux-gnu/libc.so.6) && cp -a $lib $lib.new && mv $lib.new $lib",
+    );
+    let said = host.ok("NEEDRESTART_MODE=a needrestart -r a -l </dev/null 2>&1");
     let host = &fleet.hosts[1];
-    assert_ne!(host.ok("pidof cutover-agent"), agent);
-    assert_ne!(host.ok(NGINX), nginx);
+    assert_ne!(host.ok("pidof cutover-agent"), agent, "{said}");
+    assert_ne!(host.ok(NGINX), nginx, "{said}");
+    // Not by Debian's own list; somebody does it by hand, now.
+    assert_eq!(host.ok(DOCKERD), dockerd, "{said}");
+    host.ok("systemctl restart docker");
+    fleet.ends(deploy, &[0]).await;
     let (spared, struck) = watch.end(&["h2"]).await;
     Found {
-        outcome: "agent, nginx and Docker restart in the midst of a swap, which goes on; committed"
+        outcome: "it restarts agent and nginx, and leaves Docker, which is then restarted by hand; the swap goes on; committed"
             .to_owned(),
         spared,
         struck,
