@@ -274,11 +274,11 @@ impl Berth {
                 None
             }
             Event::Did(action) => {
-                self.halt_answered(now, action, false);
+                self.halt_answered(now, action);
                 self.did(now, action)
             }
             Event::Failed(action, failure) => {
-                self.halt_answered(now, action, !failure.transient);
+                self.halt_answered(now, action);
                 self.failed(now, action, failure)
             }
             Event::Saw(seen) => {

@@ -35,15 +35,11 @@ impl Berth {
         }
     }
 
-    /// The answer is there. An engine that refused did nothing; one that said nothing may stop it yet.
-    pub(super) fn halt_answered(&mut self, now: Moment, action: Action, refused: bool) {
+    /// The answer is there. An engine that failed may have asked it to stop before that, or may yet.
+    pub(super) fn halt_answered(&mut self, now: Moment, action: Action) {
         if let Action::Halt { slot, replica, .. } = action {
-            let grace = if refused {
-                Duration::ZERO
-            } else {
-                self.stop_grace()
-            };
-            self.note_halt(slot, replica, Some(now + grace + SLACK));
+            let until = now + self.stop_grace() + SLACK;
+            self.note_halt(slot, replica, Some(until));
         }
     }
 
@@ -93,24 +89,36 @@ impl Berth {
         })
     }
 
-    /// Stops a replica that hangs, and still does; not while another one of its slot is about to start.
+    /// Stops a replica that hangs, and still does; not while another one of its slot is about to start, or
+    /// may be stopped itself. One for which that was not tried yet comes first.
     pub(super) fn halt(&self, now: Moment) -> Option<Action> {
         if self.hold || self.sight.engine_lost.is_some() {
             return None;
         }
         let Settled { side, slot } = self.current.as_ref()?;
-        let calm = self.restart_due(side, *slot).is_none();
-        if !guard(Guard::HaltOneAtATime, calm) {
-            return None;
-        }
         let (slot, revision) = (*slot, side.revision);
-        let hangs = |replica: &u32| {
-            let hung = self.hung.get(&(slot, *replica));
-            let life = self.sight.running(slot, revision, *replica);
-            let well = self.ripe(now, side, slot, *replica);
-            life.is_some() && hung.map(|hang| hang.incarnation) == life && well.is_none()
+        let life = |replica: u32| self.sight.running(slot, revision, replica);
+        let halted = |replica: u32| {
+            let life = life(replica);
+            life.is_some_and(|life| self.may_be_halted(now, slot, replica, life))
         };
-        (1..=side.replicas).find(hangs).map(|replica| Action::Halt {
+        let calm = |replica: u32| {
+            let others = (1..=side.replicas).filter(|other| *other != replica);
+            self.restart_due(side, slot).is_none() && !others.into_iter().any(halted)
+        };
+        let hangs = |replica: u32| {
+            let hung = self.hung.get(&(slot, replica));
+            let same =
+                life(replica).is_some() && hung.map(|hang| hang.incarnation) == life(replica);
+            // What was to be stopped once is judged by what it has answered since.
+            let failing = self.sight.failing(slot, revision, replica, 1).is_some();
+            same && self.ripe(now, side, slot, replica).is_none() && (failing || !halted(replica))
+        };
+        let replica = (1..=side.replicas)
+            .filter(|replica| hangs(*replica))
+            .filter(|replica| guard(Guard::HaltOneAtATime, calm(*replica)))
+            .min_by_key(|replica| (self.halts.0.contains_key(&(slot, *replica)), *replica))?;
+        Some(Action::Halt {
             slot,
             revision,
             replica,

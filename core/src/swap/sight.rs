@@ -216,7 +216,7 @@ impl Sight {
         self.replicas.get(&(slot, revision, replica))
     }
 
-    /// The running life of a replica, when it has had enough healthy samples to pass.
+    /// The running life of a replica, when it has had enough healthy samples to pass, and is not known to be gone.
     pub(super) fn ripe(
         &self,
         now: Moment,
@@ -229,7 +229,7 @@ impl Sight {
         let found = self.get(slot, revision, replica)?;
         match found.life {
             Life::Up { incarnation, since } if found.good >= successes && now >= since + settle => {
-                Some(incarnation)
+                Some(incarnation).filter(|_| !found.vanished)
             }
             Life::Up { .. } | Life::Created | Life::Down { .. } => None,
         }

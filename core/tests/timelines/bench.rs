@@ -316,12 +316,16 @@ impl Bench {
 
     /// The kernel says that its process is gone, before the engine does.
     pub fn vanishes(&mut self, slot: Slot, n: u64) {
-        let SeenState::Up(incarnation) = self.containers[&(slot, n, 1)] else {
+        self.vanishes_one(slot, n, 1);
+    }
+
+    pub fn vanishes_one(&mut self, slot: Slot, n: u64, replica: u32) {
+        let SeenState::Up(incarnation) = self.containers[&(slot, n, replica)] else {
             panic!("it does not run")
         };
         self.tell(Event::Vanished {
             slot,
-            replica: 1,
+            replica,
             incarnation,
         });
     }

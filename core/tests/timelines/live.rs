@@ -389,19 +389,57 @@ fn what_comes_round_before_it_is_halted_is_let_be() {
 
 #[test]
 fn what_comes_round_after_a_halt_that_failed_is_not_halted_again_and_passes_in_time() {
-    // An engine that said nothing may stop it yet, for its grace time and three seconds.
-    for (transient, millis) in [(true, 8_000), (false, 3_000)] {
-        let (mut bench, _, halt) = hanging();
-        bench.tell(Event::Began(halt));
-        bench.fails(transient, "no answer in time");
-        bench.sample_one(Slot::Blue, 2, true, 5);
-        bench.pass_time(millis - 1);
-        bench.told(&[]);
-        let want = bench.berth.want(at(bench.now));
-        assert_eq!(want.act, None, "it answers well");
-        bench.pass_time(1);
-        bench.told(&["Passed blue 2"]);
-    }
+    // An engine that failed may have asked it to stop, or may yet: for its grace time and three seconds.
+    let (mut bench, _, halt) = hanging();
+    bench.tell(Event::Began(halt));
+    bench.fails(true, "no answer in time");
+    bench.sample_one(Slot::Blue, 2, true, 5);
+    bench.pass_time(7_999);
+    bench.told(&[]);
+    let want = bench.berth.want(at(bench.now));
+    assert_eq!(want.act, None, "it answers well");
+    bench.pass_time(1);
+    bench.told(&["Passed blue 2"]);
+
+    // One that vanished meanwhile has not.
+    let (mut bench, _, halt) = hanging();
+    bench.tell(Event::Began(halt));
+    bench.fails(true, "no answer in time");
+    bench.sample_one(Slot::Blue, 2, true, 5);
+    bench.vanishes_one(Slot::Blue, 1, 2);
+    bench.pass_time(8_000);
+    bench.told(&[]);
+}
+
+#[test]
+fn p11_nothing_is_halted_beside_what_may_be_stopped_already() {
+    let (mut bench, _, halt) = hanging();
+    bench.tell(Event::Began(halt));
+    bench.fails(true, "no answer in time");
+    // The second one answers again, the first one hangs: each slot keeps one that is left alone.
+    bench.sample_one(Slot::Blue, 2, true, 5);
+    bench.sample_one(Slot::Blue, 1, false, 3);
+    let halts = |bench: &Bench| bench.berth.want(at(bench.now)).act;
+    bench.pass_time(7_999);
+    assert_eq!(halts(&bench), None);
+    bench.pass_time(1);
+    let first = Action::Halt {
+        slot: Slot::Blue,
+        revision: revision(1),
+        replica: 1,
+    };
+    assert_eq!(halts(&bench), Some(first));
+
+    // Where neither answers, the one comes first that was not tried yet.
+    let mut bench = Bench::running(&watched());
+    bench.obliging = false;
+    bench.sample_one(Slot::Blue, 1, false, 3);
+    assert_eq!(halts(&bench), Some(first));
+    bench.tell(Event::Began(first));
+    bench.fails(true, "no answer in time");
+    bench.sample_one(Slot::Blue, 2, false, 3);
+    bench.pass_time(8_000);
+    assert_eq!(halts(&bench), Some(halt));
 }
 
 #[test]
@@ -409,6 +447,8 @@ fn p1_a_started_agent_believes_that_what_hung_is_being_stopped() {
     let (mut bench, _, _) = hanging();
     bench.restart_agent(false);
     bench.look();
+    let want = bench.berth.want(at(bench.now));
+    assert_eq!(want.act, None, "it is asked first");
     bench.pass(Slot::Blue);
     bench.take();
     bench.sample_one(Slot::Blue, 2, true, 5);
