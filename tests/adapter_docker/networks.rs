@@ -188,7 +188,9 @@ async fn one_agent_makes_a_network_of_several_services_once() {
     if !root_or_skip("one_agent_makes_a_network_of_several_services_once") {
         return;
     }
-    let world = World::new("once").await;
+    // An engine remembers its last 256 events, whoever caused them: one of its own.
+    let engine = cutover_tests::engine::Engine::start_with(Default::default()).await;
+    let world = World::on(std::sync::Arc::new(engine), "once").await;
     let spec = joining(&world, "once_default");
     let ids = ["once/a", "once/b", "once/c", "once/d"].map(|name| identity(name, 1, Slot::Blue));
     tokio::join!(
