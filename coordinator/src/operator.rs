@@ -4,6 +4,7 @@
 //! the record of who has a certificate; a context of somebody else, or of another
 //! coordinator, is not written over.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,6 +14,7 @@ use cutover_proto::tls::{Address, AddressError};
 use crate::config::{BadConfig, Config};
 use crate::init::{Contexts, InitError, Known, issue};
 use crate::pki::{Authority, PkiError};
+use crate::reached::Reached;
 
 const DAY: u64 = 24 * 3600;
 
@@ -64,7 +66,7 @@ pub struct Made {
     pub context: PathBuf,
     /// The files that the context is made of, to copy to another machine.
     pub files: Vec<PathBuf>,
-    /// The coordinator's address.
+    /// The coordinator's address for another machine.
     pub address: String,
     /// Until when the certificate holds.
     pub until: SystemTime,
@@ -107,8 +109,12 @@ impl Made {
 /// When there is no CA, the context is another one's, or a file cannot be written.
 pub fn operator(config: &Config, wish: &Wish) -> Result<Made, OperatorError> {
     let addresses = config.reached_at()?;
-    let first = addresses.first().ok_or(BadConfig::NoAddress)?;
-    let address = Address::new(first, config.port)?;
+    let reached = Reached::by(addresses).ok_or(BadConfig::NoAddress)?;
+    let elsewhere = Address::new(reached.told(None), config.port)?;
+    let address = match wish.context_dir {
+        Some(_) => elsewhere.clone(),
+        None => Address::new(reached.told(Some(Ipv4Addr::LOCALHOST.into())), config.port)?,
+    };
     let authority = Authority::load(&config.pki())?;
     let now = SystemTime::now();
     let contexts = Contexts::read(wish.context_dir.as_deref())?;
@@ -127,7 +133,7 @@ pub fn operator(config: &Config, wish: &Wish) -> Result<Made, OperatorError> {
     Ok(Made {
         context,
         files: files.into(),
-        address: address.to_string(),
+        address: elsewhere.to_string(),
         until: issued.until,
     })
 }

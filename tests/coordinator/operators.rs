@@ -43,6 +43,27 @@ async fn answers(dial: &Dial) {
     status.expect("answered");
 }
 
+// It was told 127.0.0.1, where `init --local` had made the coordinator.
+#[test]
+fn an_operator_on_another_machine_is_told_an_address_that_leads_here() {
+    let bed = Bed::empty();
+    let file = bed.scratch.join("coordinator.toml");
+    let text = std::fs::read_to_string(&file).expect("a configuration");
+    let both = "addresses = [\"127.0.0.1\", \"deploy.example.com\"]";
+    let others = text.lines().filter(|line| !line.starts_with("addresses"));
+    let lines: Vec<&str> = std::iter::once(both).chain(others).collect();
+    std::fs::write(&file, lines.join("\n")).expect("writable");
+    let ci = bed.scratch.join("ci");
+    let made = renew(&bed, "ci", &ci);
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(made.status.success(), "{said}");
+    assert!(said.contains("--address deploy.example.com:"), "{said}");
+    let contexts = std::fs::read_dir(&ci).expect("written");
+    let told = contexts.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
+    let told: String = told.collect();
+    assert!(told.contains("deploy.example.com:"), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_old_or_new_gets_a_certificate_that_the_running_coordinator_believes() {
     let bed = Bed::empty();

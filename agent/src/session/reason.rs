@@ -23,7 +23,8 @@ pub enum Reason {
     CertificateExpired,
     /// Our certificate was taken back: the host was removed.
     #[error(
-        "the coordinator says that our certificate was revoked: this host was removed; enrol it again with a new token"
+        "the coordinator says that our certificate was revoked: this host was removed; to enrol it again, remove the agent's \
+         `membership` folder, then `cutover-agent enroll` with a new token"
     )]
     Revoked,
     /// The coordinator does not like our certificate for another reason.

@@ -42,8 +42,8 @@ impl Helm {
                     id.as_str(),
                     &super::hosts::view(id, host).why,
                     &format!(
-                        "`cutover host rm {id}`, give the copy another machine-id, then enrol the right machine anew \
-                         (`cutover host token`)"
+                        "`cutover host rm {id}`, give the copy another machine-id, remove the agent's `membership` \
+                         folder on the right machine, then enrol it anew (`cutover host token`)"
                     ),
                 )),
                 _ => findings.push(finding("ok", id.as_str(), "connected", "")),

@@ -76,7 +76,9 @@ pub enum OperatorError {
         state: String,
     },
     /// Two machines speak for the host.
-    #[error("the host {host} is quarantined: {why}; `cutover host rm {host}`, then run this again")]
+    #[error(
+        "the host {host} is quarantined: {why}; `cutover host rm {host}`, remove the agent's `membership` folder, then run this again"
+    )]
     Quarantined {
         /// Which.
         host: HostId,

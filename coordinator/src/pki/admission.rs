@@ -118,8 +118,9 @@ pub enum AdmissionRefusal {
     AnotherKey(HostId),
     /// Two machines spoke for it.
     #[error(
-        "the host {host} is quarantined: the machines {first} and {second} both spoke for it; `cutover host rm {host}`, give \
-         the copy another machine-id, then enrol the right one anew (`cutover host token`)"
+        "the host {host} is quarantined: the machines {first} and {second} both spoke for it; `cutover host rm {host}`, \
+         give the copy another machine-id, remove the agent's `membership` folder on the right one, then enrol it \
+         anew (`cutover host token`)"
     )]
     Quarantined {
         /// Which host.
