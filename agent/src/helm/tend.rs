@@ -525,6 +525,18 @@ mod tests {
             revision: revision(8),
             replica: 1,
         };
+        let sampled = |healthy| {
+            Wake::Sampled(Sampled {
+                service: service(),
+                slot: Slot::Green,
+                revision: revision(8),
+                replica: 1,
+                incarnation,
+                healthy,
+                evidence: String::new(),
+            })
+        };
+        bed.wake(at(2_500), sampled(false));
         assert_eq!(bed.helm.posts[&service()].busy, Some(halt));
         // Long after its grace time that came to nothing, and it is tried again.
         let failed = Wake::Acted {
@@ -540,16 +552,7 @@ mod tests {
         assert_eq!(bed.helm.posts[&service()].busy, None);
         bed.helm.tend(at(21_000));
         assert_eq!(bed.helm.posts[&service()].busy, Some(halt));
-        let sampled = Wake::Sampled(Sampled {
-            service: service(),
-            slot: Slot::Green,
-            revision: revision(8),
-            replica: 1,
-            incarnation,
-            healthy: true,
-            evidence: String::new(),
-        });
-        bed.wake(at(40_000), sampled);
+        bed.wake(at(40_000), sampled(true));
         let report = bed.helm.posts[&service()].berth.report(1, at(40_000));
         assert_eq!(report.replicas, (1, 0));
     }
