@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use bollard::models::ContainerSummary;
 use bollard::query_parameters::{
     EventsOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
 };
@@ -212,9 +213,12 @@ async fn candidate(fleet: &Fleet) -> String {
         .list_containers(options)
         .await
         .unwrap();
-    let newest = running
-        .into_iter()
-        .max_by_key(|container| container.created)
-        .and_then(|container| container.id);
+    // Both may have been created in the same second, and that is all that the engine tells of the time.
+    let revision = |container: &ContainerSummary| -> Option<u64> {
+        let labels = container.labels.as_ref()?;
+        labels.get("dev.cutover.revision")?.parse().ok()
+    };
+    let newest = running.into_iter().max_by_key(revision);
+    let newest = newest.and_then(|container| container.id);
     newest.expect("a candidate runs")
 }
