@@ -168,12 +168,14 @@ fn cause_is_named(
     why: &str,
 ) -> bool {
     let temper = world.services[service].temper(host, candidate.side.revision);
+    let haunted_until = world.hosts[host].haunted_until;
     let crashed = (1..=candidate.side.replicas).any(|replica| {
         let key = (service, candidate.slot, candidate.side.revision, replica);
         let found = world.hosts[host].containers.get(&key);
         let crashed = |one: &Container| one.crashed_at > 0 && one.crashed_at + 10 * S > world.now;
         // One that an engine stopped late, as it was asked by somebody long gone, answers as little.
-        found.is_none_or(|one| one.up().is_none() || crashed(one))
+        let stopped_late = |one: &Container| one.up().is_none() && world.now < haunted_until;
+        found.is_none_or(|one| stopped_late(one) || crashed(one))
     });
     // It ended with its engine, and nobody could know that yet.
     let engine = &world.hosts[host].engine;
