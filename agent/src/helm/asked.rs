@@ -101,7 +101,7 @@ impl Helm {
             },
             drain: spec.policy.drain,
             observe: Duration::ZERO,
-            retain: 5,
+            retain: post.berth.retain(),
         };
         let order = SwapOrder {
             plan: Some(Box::new(plan)),
@@ -204,6 +204,18 @@ mod tests {
             Some((Target::Committed, None)),
             "the sick revision comes back"
         );
+    }
+
+    #[tokio::test]
+    async fn a_revert_by_hand_keeps_as_many_revisions_as_the_swap_before_it() {
+        let mut bed = Bed::new();
+        let now = Moment::from_millis(5000);
+        bed.list(now, &[(7, Slot::Blue, false), (8, Slot::Green, true)]);
+        assert!(bed.ended_by_hand(now, Target::Reverted));
+        bed.helm.revert(now, &service()).expect("it goes back");
+        let post = bed.helm.posts.get(&service()).expect("it is here");
+        let kept = post.berth.open_plan().map(|plan| plan.retain);
+        assert_eq!(kept, Some(3));
     }
 
     #[tokio::test]

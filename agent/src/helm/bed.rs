@@ -217,7 +217,7 @@ fn plan() -> SwapPlan {
         order: Order::StartFirst,
         drain: Duration::ZERO,
         observe: Duration::ZERO,
-        retain: 5,
+        retain: 3,
     }
 }
 

@@ -409,6 +409,13 @@ impl Berth {
         let (side, slot) = self.swap.as_ref()?.candidate()?;
         Some(Settled {
             side: side.clone(),
+    /// How many ended revisions are kept, as the last swap said; all, if there was none.
+    #[must_use]
+    pub fn retain(&self) -> u32 {
+        let last = self.last.as_ref();
+        last.map_or(u32::MAX, |ended| ended.plan.retain)
+    }
+
             slot,
         })
     }

@@ -384,11 +384,7 @@ impl Berth {
 
     /// A parked revision that retention no longer keeps.
     fn surplus(&self) -> Option<Action> {
-        let retain = self
-            .last
-            .as_ref()
-            .map_or(usize::MAX, |ended| ended.plan.retain as usize);
-        let oldest = self.parked.get(retain..)?.last()?;
+        let oldest = self.parked.get(self.retain() as usize..)?.last()?;
         Some(Action::Remove {
             slot: oldest.slot,
             revision: oldest.side.revision,
