@@ -265,7 +265,20 @@ impl Berth {
             self.open = open;
         }
         let swap = self.swap.as_ref()?;
-        let settled = guard(Guard::DrainHasSettled, now >= swap.since + DRAIN_SETTLE);
+        // What finds nobody where it should go, and was on its way before the route changed, comes here late.
+        let there = if swap.phase == Phase::Draining {
+            swap.candidate()
+        } else {
+            let current = self.current.as_ref();
+            current.map(|settled| (&settled.side, settled.slot))
+        };
+        let answered = there.is_none_or(|(side, slot)| {
+            (1..=side.replicas).any(|replica| self.able(side, slot, replica))
+        });
+        let settled = guard(
+            Guard::DrainHasSettled,
+            answered && now >= swap.since + DRAIN_SETTLE,
+        );
         if open > 0 || !settled || self.want(now).count != Some(slot) {
             return None;
         }

@@ -142,6 +142,29 @@ fn p2_an_early_count_of_no_connections_is_not_believed() {
 }
 
 #[test]
+fn p2_no_count_is_believed_while_the_candidate_does_not_answer() {
+    // Sent before the route changed, a request found both of the candidate's replicas dead, and came to
+    // an incumbent that was being stopped.
+    let plan = one_to_two();
+    let mut bench = Bench::serving(&plan);
+    bench.pass_time(30_000);
+    bench.order(&plan, Target::Committed);
+    bench.exits(Slot::Green, 2, 1);
+    bench.pass_time(1_000);
+    bench.take();
+    let none = Event::Counted {
+        slot: Slot::Blue,
+        open: 0,
+    };
+    bench.tell(none.clone());
+    bench.told(&[]);
+    bench.pass(Slot::Green);
+    bench.take();
+    bench.tell(none);
+    bench.told(&["Drained 0", "> stop blue @1", "Committed"]);
+}
+
+#[test]
 fn a_first_swap_begins_at_nobody_and_goes_back_to_nobody() {
     let plan = plan(1, Kind::First { candidate: side(1) });
     let mut bench = Bench::empty();
