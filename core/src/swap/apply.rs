@@ -95,6 +95,7 @@ impl Berth {
     fn open(&mut self, at: Moment, plan: &SwapPlan, slot: Slot) {
         self.fence = self.fence.max(plan.generation);
         self.effort = Effort::default();
+        self.patience.anew();
         if let Some(side) = plan.kind.candidate() {
             // The candidate takes its parked containers over, where it finds them in its slot.
             let parked = std::mem::take(&mut self.parked);
@@ -172,6 +173,7 @@ impl Berth {
         }
         if swap.phase != before {
             self.open = 0;
+            self.patience.anew();
             self.effort = Effort::default();
         }
     }

@@ -17,6 +17,7 @@ use crate::spec::Order;
 use crate::swap::event::{Action, Event, Failure, Incarnation};
 use crate::swap::fact::{Fact, Stamped};
 use crate::swap::halt::Halts;
+use crate::swap::patience::Patience;
 use crate::swap::phase::Phase;
 use crate::swap::plan::{Kind, Side, SwapPlan, Target};
 use crate::swap::sight::{Sight, backoff};
@@ -52,6 +53,7 @@ pub struct Berth {
     pub(super) effort: Effort,
     /// Of restarts: what should run is nobody's step.
     pub(super) upkeep: Effort,
+    pub(super) patience: Patience,
     pub(super) lease_until: Moment,
     /// Until when a started agent, which does not know the lease, waits to be told.
     pub(super) patient_until: Moment,
@@ -186,6 +188,7 @@ impl Berth {
             sight: Sight::default(),
             effort: Effort::default(),
             upkeep: Effort::default(),
+            patience: Patience::default(),
             lease_until: Moment::ZERO,
             patient_until: Moment::ZERO,
             refusal: None,
@@ -271,14 +274,17 @@ impl Berth {
             Event::Flipped(route) => (route != self.route).then_some(Fact::CutOver(route)),
             Event::Began(action) => {
                 self.halt_began(action);
+                self.aside_began(now, action);
                 None
             }
             Event::Did(action) => {
                 self.halt_answered(now, action);
+                self.aside_answered(now, action);
                 self.did(now, action)
             }
             Event::Failed(action, failure) => {
                 self.halt_answered(now, action);
+                self.aside_answered(now, action);
                 self.failed(now, action, failure)
             }
             Event::Saw(seen) => {

@@ -9,6 +9,7 @@ mod event;
 mod fact;
 mod halt;
 mod heed;
+mod patience;
 mod phase;
 mod plan;
 mod report;

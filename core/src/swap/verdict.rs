@@ -208,7 +208,7 @@ impl Berth {
         if self.hangs_on_lease(swap) && !guard(Guard::PreparedWithinLease, word) {
             return Some("the coordinator was away for longer than the lease".to_owned());
         }
-        let waited = now.since(swap.since);
+        let waited = self.at_its_step(now, swap);
         let late = |limit: Duration, what: &str| {
             let because = self
                 .effort

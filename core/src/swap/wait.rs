@@ -71,13 +71,17 @@ impl Berth {
             at: swap.since + limit,
             what,
         };
+        let step = |limit, what| Deadline {
+            at: self.step_late_at(swap, limit),
+            what,
+        };
         let candidate = swap.plan.kind.candidate();
         let grace =
             |side: Option<&Side>| side.map_or(STOP_SLACK, |side| side.stop_grace + STOP_SLACK);
         let mut all = match swap.phase {
-            Phase::Fetching => vec![from(FETCH_WITHIN, "the image")],
-            Phase::Making => vec![from(MAKE_WITHIN, "the containers to be made")],
-            Phase::Starting => vec![from(START_WITHIN, "the containers to start")],
+            Phase::Fetching => vec![step(FETCH_WITHIN, "the image")],
+            Phase::Making => vec![step(MAKE_WITHIN, "the containers to be made")],
+            Phase::Starting => vec![step(START_WITHIN, "the containers to start")],
             Phase::Proving => {
                 let within = candidate.map_or(CUT_WITHIN, |side| side.within);
                 let begin = self
@@ -89,17 +93,17 @@ impl Berth {
                     what: "the readiness checks",
                 }]
             }
-            Phase::Smoking | Phase::Checking => vec![from(SMOKE_WITHIN, "the smoke checks")],
+            Phase::Smoking | Phase::Checking => vec![step(SMOKE_WITHIN, "the smoke checks")],
             Phase::Prepared => vec![Deadline {
                 at: self.lease_until,
                 what: "the coordinator's word to serve",
             }],
-            Phase::Stopping => vec![from(
+            Phase::Stopping => vec![step(
                 grace(swap.plan.kind.incumbent()),
                 "the incumbent to stop",
             )],
             Phase::Cutting | Phase::Cooling | Phase::Returning => {
-                vec![from(CUT_WITHIN, "nginx to follow the route")]
+                vec![step(CUT_WITHIN, "nginx to follow the route")]
             }
             Phase::Serving if !swap.watched => vec![from(swap.plan.observe, "the observe window")],
             Phase::Serving => vec![Deadline {
@@ -113,6 +117,10 @@ impl Berth {
                 "the incumbent to stop",
             )],
             Phase::Withdrawing => vec![from(grace(candidate), "the candidate to stop")],
+            Phase::Reviving if !swap.stopped => vec![from(
+                grace(swap.plan.kind.incumbent()),
+                "the incumbent to stop",
+            )],
             Phase::Reviving => vec![from(
                 swap.plan
                     .kind

@@ -164,7 +164,7 @@ impl Berth {
         self.tidy()
             .filter(|_| begins)
             .or_else(|| self.twice(swap))
-            .or_else(|| self.step_of(swap))
+            .or_else(|| self.step_of(now, swap))
             .or_else(|| self.awaited().and_then(|_| self.halt(now)))
     }
 
@@ -200,7 +200,7 @@ impl Berth {
         })
     }
 
-    fn step_of(&self, swap: &Swap) -> Option<Action> {
+    pub(super) fn step_of(&self, now: Moment, swap: &Swap) -> Option<Action> {
         let incumbent = self.current.as_ref();
         let prove = Some(Action::Prove(self.route));
         let of = |(side, slot): (&Side, Slot)| (slot, side.revision);

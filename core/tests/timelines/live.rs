@@ -338,6 +338,35 @@ fn a_changed_route_is_proved_before_an_incumbent_is_started_again() {
     assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
 }
 
+#[test]
+fn p7_a_start_that_was_under_way_is_not_held_against_the_candidate() {
+    // It took the fifteen seconds that nginx has to follow: nobody had asked nginx yet.
+    let order = plan(1, change(alone(), next_of(alone())));
+    let mut bench = Bench::running(&alone());
+    bench.order(&order, Target::Prepared);
+    bench.pass(Slot::Green);
+    bench.obliging = false;
+    bench.exits(Slot::Blue, 1, 1);
+    bench.pass_time(1_000);
+    let start = bench.berth.want(at(bench.now)).act.expect("a restart");
+    bench.tell(Event::Began(start));
+    bench.order(&order, SERVING);
+    bench.pass_time(20_000);
+    assert_eq!(bench.phase(), Some(Phase::Cutting));
+    bench.perform(start);
+    bench.look();
+    bench.tell(Event::Did(start));
+    let prove = Action::Prove(bench.route());
+    assert_eq!(bench.berth.want(at(bench.now)).act, Some(prove));
+    // From now on it has its time, and no more.
+    bench.tell(Event::Began(prove));
+    bench.fails(true, "the listener shows blue");
+    bench.pass_time(14_999);
+    assert_eq!(bench.phase(), Some(Phase::Cutting));
+    bench.pass_time(1);
+    assert_eq!(bench.phase(), Some(Phase::Returning));
+}
+
 /// Two replicas, never started again by their policy; the second one hangs, and is about to be halted.
 fn hanging() -> (Bench, Side, Action) {
     let side = Side {
