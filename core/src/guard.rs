@@ -66,6 +66,8 @@ guards! {
     RevertUncommitted,
     /// A stopped, or half stopped, incumbent is back only after it was started again (P2).
     ReviveByStart,
+    /// What was asked to stop, and may do so late, is stopped before it is started again (P1).
+    StopIsFinished,
     /// Warmth ends, and weight rises, only for a candidate that is well now (P2).
     AdvanceWhenHealthy,
     /// A candidate that must pass again gets no requests while the incumbent can take them (P1).

@@ -409,12 +409,6 @@ impl Berth {
         &self.parked
     }
 
-    /// The open swap's candidate and its slot.
-    #[must_use]
-    pub fn candidate(&self) -> Option<Settled> {
-        let (side, slot) = self.swap.as_ref()?.candidate()?;
-        Some(Settled {
-            side: side.clone(),
     /// How many ended revisions are kept, as the last swap said; all, if there was none.
     #[must_use]
     pub fn retain(&self) -> u32 {
@@ -422,6 +416,12 @@ impl Berth {
         last.map_or(u32::MAX, |ended| ended.plan.retain)
     }
 
+    /// The open swap's candidate and its slot.
+    #[must_use]
+    pub fn candidate(&self) -> Option<Settled> {
+        let (side, slot) = self.swap.as_ref()?.candidate()?;
+        Some(Settled {
+            side: side.clone(),
             slot,
         })
     }

@@ -238,7 +238,10 @@ impl Berth {
             (Action::Prove(_), Some(Phase::Cutting)) => Some(Fact::RouteProved),
             (Action::Prove(_), Some(Phase::Cooling)) => Some(Fact::Cooled),
             (Action::Prove(_), Some(Phase::Returning)) => Some(Fact::TrafficBack),
-            (Action::Stop { .. }, Some(Phase::Stopping)) => Some(Fact::Stopped),
+            (Action::Stop { slot, .. }, Some(Phase::Stopping | Phase::Reviving)) => {
+                let incumbent = self.current.as_ref().map(|settled| settled.slot);
+                (incumbent == Some(slot)).then_some(Fact::Stopped)
+            }
             (Action::Stop { .. }, Some(Phase::Parking)) => Some(Fact::Committed),
             (Action::Stop { .. }, Some(Phase::Withdrawing)) => Some(Fact::Withdrawn),
             (Action::Remove { .. }, Some(Phase::Removing)) => Some(Fact::Reverted),

@@ -109,9 +109,13 @@ impl Berth {
     }
 
     /// Until when this life of an awaited replica may take to pass; `None`: it has passed, or runs not.
+    /// An engine may have started it long before, against orders: nobody probed it then.
     fn awaited_until(&self, side: &Side, slot: Slot, replica: u32) -> Option<Moment> {
         let (life, since) = self.sight.life(slot, side.revision, replica)?;
-        let begin = self.sight.excused_at.map_or(since, |at| at.max(since));
+        let made_room = self.swap.as_ref().filter(|swap| swap.stopped);
+        let awaited = made_room.map(|swap| swap.since);
+        let excuses = [self.sight.excused_at, awaited];
+        let begin = excuses.into_iter().flatten().fold(since, Moment::max);
         let passed = self.passed.get(&(slot, replica)) == Some(&life);
         (!passed).then_some(begin + side.within)
     }

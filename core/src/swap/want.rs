@@ -11,6 +11,7 @@ use crate::swap::berth::{Berth, Swap};
 use crate::swap::event::{Action, Pace, Want, Watch};
 use crate::swap::phase::Phase;
 use crate::swap::plan::{Kind, Side};
+use crate::swap::settle::STOP_SLACK;
 
 impl Berth {
     /// Everything that is wanted now.
@@ -186,18 +187,23 @@ impl Berth {
     }
 
     /// What made room runs again, by an engine that did late what it was asked: it must not
-    /// run beside the candidate.
+    /// run beside the other.
     fn twice(&self, swap: &Swap) -> Option<Action> {
-        let settled = self.current.as_ref().filter(|_| swap.stopped)?;
-        let runs = |n| {
-            let life = self.sight.running(settled.slot, settled.side.revision, n);
-            life.is_some()
+        let current = self.current.as_ref();
+        let back = matches!(swap.phase, Phase::Reviving | Phase::Returning);
+        let gone = if back {
+            swap.candidate()
+                .filter(|_| swap.stop_first() && current.is_some())
+        } else {
+            current
+                .filter(|_| swap.stopped && swap.phase.may_revert())
+                .map(|settled| (&settled.side, settled.slot))
         };
-        let beside = swap.phase.may_revert() && (1..=settled.side.replicas).any(runs);
-        beside.then_some(Action::Stop {
-            slot: settled.slot,
-            revision: settled.side.revision,
-        })
+        let (side, slot) = gone?;
+        let revision = side.revision;
+        let runs = |n| self.sight.running(slot, revision, n).is_some();
+        let beside = (1..=side.replicas).any(runs);
+        beside.then_some(Action::Stop { slot, revision })
     }
 
     pub(super) fn step_of(&self, now: Moment, swap: &Swap) -> Option<Action> {
@@ -234,12 +240,18 @@ impl Berth {
                 revision: settled.side.revision,
             }),
             Phase::Withdrawing => candidate.map(|(slot, revision)| Action::Stop { slot, revision }),
-            Phase::Reviving => incumbent
-                .filter(|_| !swap.restarted)
-                .map(|settled| Action::Start {
-                    slot: settled.slot,
-                    revision: settled.side.revision,
-                }),
+            Phase::Reviving if swap.restarted => None,
+            Phase::Reviving => incumbent.map(|settled| {
+                let (slot, revision) = (settled.slot, settled.side.revision);
+                // What was asked to stop may do so late, and take requests with it: it is stopped first. One
+                // that does not by then never will.
+                let given_up = now >= swap.since + settled.side.stop_grace + STOP_SLACK;
+                if guard(Guard::StopIsFinished, swap.stopped || given_up) {
+                    Action::Start { slot, revision }
+                } else {
+                    Action::Stop { slot, revision }
+                }
+            }),
             Phase::Removing => candidate.map(|(slot, revision)| Action::Remove { slot, revision }),
             Phase::Proving
             | Phase::Prepared
