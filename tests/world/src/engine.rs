@@ -22,6 +22,8 @@ pub(crate) struct Doing {
     pub(crate) action: Action,
     /// The replica that the call under way is about, from 1.
     pub(crate) replica: u32,
+    /// The life that the call found there, if it starts or stops one: it ends no other.
+    pub(crate) found: Option<Incarnation>,
 }
 
 /// What a call came to; `Err`: whether trying again may help, and why.
@@ -65,21 +67,44 @@ impl World {
 
     /// Sends the next call of an action.
     fn call(&mut self, doing: Doing) {
+        let life = self.life_at(doing);
         let (least, most) = match doing.action {
             // Some images are large, and some registries far away.
             Action::Fetch { .. } if self.chance.one_in(8) => (2_000, 15_000),
             Action::Fetch { .. } => (20, 300),
             Action::Make { .. } => (20, 100),
+            Action::Start { .. } if life.is_none() && self.strikes(Fault::StartSlow) => {
+                (1_000, 25_000)
+            }
             Action::Start { .. } => (20, 150),
             Action::Smoke { .. } => (3, 1_500),
             Action::Prove(_) => (2, 30),
             // What hangs may take all of its grace.
             Action::Halt { .. } => (5, 3_000),
+            // Some finish what they have begun.
+            Action::Stop { .. } if self.chance.one_in(8) => (500, 4_000),
             Action::Stop { .. } => (5, 500),
             Action::Remove { .. } => (10, 80),
         };
         let after = self.chance.between(least * MS, most * MS);
-        self.later(after, Happening::Act(doing));
+        self.later(
+            after,
+            Happening::Act(Doing {
+                found: life,
+                ..doing
+            }),
+        );
+    }
+
+    /// The life that a call to start or to stop finds.
+    fn life_at(&self, doing: Doing) -> Option<Incarnation> {
+        let (Action::Start { slot, revision } | Action::Stop { slot, revision }) = doing.action
+        else {
+            return None;
+        };
+        let key = (doing.service, slot, revision, doing.replica);
+        let container = self.hosts[doing.host].containers.get(&key);
+        container.and_then(Container::up)
     }
 
     /// A call reaches what it is about.
@@ -90,7 +115,15 @@ impl World {
         if !self.lives(doing.host, doing.life) {
             // It was sent before its sender died.
             if self.chance.one_in(2) {
-                self.late_effect(doing);
+                // Long before, maybe: whoever came after it could not know.
+                if matches!(doing.action, Action::Start { .. }) && self.faults.has(Fault::StartSlow)
+                {
+                    self.hosts[doing.host].haunted_until = self.now + S;
+                }
+                if doing.found == self.life_at(doing) {
+                    promises::before_late_stop(self, doing.host, doing.service, doing.action);
+                    self.late_effect(doing);
+                }
             }
             return;
         }

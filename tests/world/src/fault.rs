@@ -72,6 +72,8 @@ faults! {
     EngineRestarts 60,
     /// The engine restarts, its containers live on.
     EngineRestartsLive 80,
+    /// A start waits for a network, a volume or a busy disk.
+    StartSlow 800,
     /// nginx is down.
     NginxDown 60,
     /// nginx does not follow the route.

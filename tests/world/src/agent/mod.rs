@@ -327,6 +327,7 @@ impl World {
                     service,
                     action,
                     replica: 1,
+                    found: None,
                 });
                 let began = Event::Began(action);
                 let facts = self.keeper(host, service)?.berth.handle(now, began);

@@ -50,7 +50,22 @@ pub(super) fn not_too_many(
         let watched = at_end && this.watched[service];
         // One that was away too long, or took too long, is not waited for.
         let heard = world.coordinator.heard_at.get(other).copied().unwrap_or(0);
-        let given_up = world.now > heard + LEASE || world.now > this.opened[service] + PROGRESS;
+        // It may have come back while a full disk kept what was decided.
+        let kept = world.faults.has(Fault::CoordinatorDiskFull);
+        let fell = saved.facts.iter().any(|stamped| {
+            matches!(&stamped.fact, RolloutFact::Fell { host, .. } if index(host) == *other)
+        });
+        // It was away for most of its time.
+        let ordered = saved.facts.iter().rev().find(
+            |stamped| matches!(&stamped.fact, RolloutFact::Ordered { host, .. } if index(host) == *other),
+        );
+        let overdue = ordered.is_some_and(|ordered| {
+            u64::try_from(clock.since(ordered.at).as_nanos()).unwrap_or(0) >= PROGRESS
+        });
+        let given_up = world.now > heard + LEASE
+            || world.now > this.opened[service] + PROGRESS
+            || overdue
+            || kept && fell;
         // All traffic is back: what is left of the candidate is only tidied up.
         let back = matches!(
             this.durable[service].phase(),

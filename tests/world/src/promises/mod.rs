@@ -19,7 +19,9 @@ pub(crate) use reflex::watch_reflex;
 pub(crate) use requests::{cut, unanswered, unserved};
 pub(crate) use restart::watch_restart;
 pub(crate) use swaps::before_saving;
-pub(crate) use traffic::{before_flip, before_halt, before_out, before_start, before_stop};
+pub(crate) use traffic::{
+    before_flip, before_halt, before_late_stop, before_out, before_start, before_stop,
+};
 
 /// How long an end may stay unseen: its event may be lost, then only samples tell.
 const UNSEEN_FOR: u64 = 3 * S;

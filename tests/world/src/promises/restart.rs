@@ -14,7 +14,8 @@ const WITHIN: u64 = 6 * S;
 /// What ran for its policy's window is started without a longer wait.
 const STEADY: u64 = 6 * S;
 /// What keeps an agent from its engine, its disk or its route.
-const HINDERS: [Fault; 5] = [
+const HINDERS: [Fault; 6] = [
+    Fault::StartSlow,
     Fault::ActionFails,
     Fault::ActionFailsForGood,
     Fault::ReplyLost,

@@ -191,6 +191,8 @@ fn cause_is_named(
     why.contains("lease")
         || (asked(why) && (temper != Temper::Good || crashed || unknown))
         || (why.contains("did not follow") && proxy.iter().any(|fault| world.faults.has(*fault)))
+        // Its own start is of its time.
+        || (why.contains("not healthy again within") && world.faults.has(Fault::StartSlow))
         || why.contains("for good")
         || why.contains("stayed away")
         || why.contains("were not answered within")

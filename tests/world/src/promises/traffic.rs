@@ -1,9 +1,11 @@
 //! P1 and P2: what gets requests has passed, and what may have to take them back is not stopped.
 
 use cutover_core::spec::Order;
-use cutover_core::swap::Phase;
+use cutover_core::swap::{Action, Phase};
 use cutover_core::{Route, Slot};
 
+use crate::agent::Agent;
+use crate::fault::Fault;
 use crate::host::{Container, ContainerKey, Ender, State};
 use crate::promises::{Promise, UNSEEN_FOR};
 use crate::world::{S, World};
@@ -96,7 +98,9 @@ pub(crate) fn before_start(world: &mut World, host: usize, key: ContainerKey) {
         .any(|((s, _, r, _), container)| {
             *s == service && *r != revision && container.up().is_some()
         });
-    if stop_first && other && world.now > world.hosts[host].haunted_until {
+    // One that was asked for long before can't be called off.
+    let late = world.now <= world.hosts[host].haunted_until || world.faults.has(Fault::StartSlow);
+    if stop_first && other && !late {
         world.breach(Promise::P9, format!("h{host} s{service}: @{revision} starts beside another revision, which recreate forbids"));
     }
 }
@@ -106,9 +110,13 @@ fn is_out(world: &mut World, host: usize, key: ContainerKey, verb: &str) {
     let (service, slot, revision, replica) = key;
     let this = &world.hosts[host];
     let front = &this.fronts[service];
+    // On a full disk no pass is kept: the next agent has all of them pass again.
+    let anew = |agent: &Agent| agent.started_at + UNSEEN_FOR > world.now;
+    let unkept = world.faults.has(Fault::DiskFull) && this.agent.as_ref().is_some_and(anew);
     if !front.link.reaches(slot)
         || front.out.contains(&(slot, replica))
         || world.now <= this.haunted_until
+        || unkept
     {
         return;
     }
@@ -164,6 +172,21 @@ pub(crate) fn before_out(
                 format!("h{host} s{service}: replica {replica} in {slot} gets requests again and has not passed, though replica {other} can serve: {here:?}"),
             );
         }
+    }
+}
+
+/// P1: what an agent asked to stop, that died since, gets no requests in that life of its.
+pub(crate) fn before_late_stop(world: &mut World, host: usize, service: usize, action: Action) {
+    let Action::Stop { slot, revision } = action else {
+        return;
+    };
+    let this = &world.hosts[host];
+    let link = this.fronts[service].link;
+    if this.agent.is_some() && link.reaches(slot) && !this.disk.full {
+        world.breach(
+            Promise::P1,
+            format!("h{host} s{service}: @{revision} is being stopped while the route is {link}"),
+        );
     }
 }
 
