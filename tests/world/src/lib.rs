@@ -17,6 +17,7 @@
     reason = "to_host and to_coordinator say where a message goes"
 )]
 
+mod action;
 mod agent;
 mod chance;
 mod chaos;

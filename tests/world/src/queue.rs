@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use cutover_core::swap::{Incarnation, Report, Seen, SwapOrder};
 use cutover_core::{Moment, RevisionNumber, Slot};
 
-use crate::engine::Doing;
+use crate::action::Doing;
 use crate::scenario::PersonAct;
 
 /// Something that is going to happen. Indices: hosts and services of this world.

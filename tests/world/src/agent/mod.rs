@@ -12,7 +12,7 @@ use cutover_core::swap::{
 use cutover_core::{RevisionNumber, Slot};
 
 use self::look::LIST_EVERY;
-use crate::engine::Doing;
+use crate::action::Doing;
 use crate::fault::Fault;
 use crate::promises;
 use crate::queue::{Happening, ToCoordinator};
