@@ -245,7 +245,7 @@ fn p5_an_incumbent_that_can_not_be_stopped_takes_its_traffic_back() {
 }
 
 #[test]
-fn a_first_one_that_goes_back_is_not_stopped_before_nginx_was_asked() {
+fn a_first_one_that_goes_back_is_not_stopped_before_its_route_was_proved() {
     let plan = SwapPlan {
         order: Order::StopFirst,
         ..plan(1, Kind::First { candidate: side(1) })
