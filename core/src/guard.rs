@@ -54,6 +54,8 @@ guards! {
     ProveWhatIsWanted,
     /// The route changes before anything is started or stopped (P1, P2).
     FlipBeforeAct,
+    /// No two actions that are under way concern the same slot or revision (P2, P5).
+    ApartWhileUnderWay,
     /// The incumbent stops only when its connections ended or their time did (P2).
     DrainIsOver,
     /// A count of no connections is believed only some time after the route changed (P2).

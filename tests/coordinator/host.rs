@@ -408,7 +408,7 @@ impl Station {
             }
             if let Some(route) = want.flip {
                 facts.extend(self.berth.handle(now, Event::Flipped(route)));
-            } else if let Some(action) = want.act {
+            } else if let Some(action) = want.upkeep.first().copied().or(want.step) {
                 let done = self.act(action, temper);
                 let _ = self.berth.handle(clock::now(), Event::Saw(self.seen()));
                 facts.extend(self.berth.handle(clock::now(), done));

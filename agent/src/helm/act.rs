@@ -7,11 +7,13 @@ use std::time::Duration;
 use cutover_core::spec::ServiceSpec;
 use cutover_core::swap::{Action, Failure};
 use cutover_core::{Generation, RevisionNumber, ServiceId, Slot};
+use cutover_daemon::clock;
 use cutover_daemon::logging::chain;
 use futures::future::join_all;
 
-use crate::docker::{Class, ContainerPlan, Docker, Error, Found, Identity, NetworkPlan};
+use crate::docker::{Class, ContainerPlan, Docker, Error, Identity, NetworkPlan};
 use crate::helm::arrange::{Arranger, Sites};
+use crate::helm::listing::Reading;
 use crate::probe;
 use crate::traffic::{Site, Traffic};
 
@@ -78,9 +80,14 @@ impl Hands {
     }
 
     /// This service's containers, whatever their state; `None`: that is not known of all of them.
-    pub(crate) async fn look(&self, service: &ServiceId) -> Option<Vec<Found>> {
+    pub(crate) async fn look(&self, service: &ServiceId) -> Option<Reading> {
+        let began = clock::now();
         let listing = self.docker.list_of(service).await.ok()?;
-        listing.unknown.is_empty().then_some(listing.found)
+        let found = listing.found;
+        listing
+            .unknown
+            .is_empty()
+            .then_some(Reading { began, found })
     }
 
     async fn fetch(&self, job: &Job) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cutover_core::spec::Order;
-use cutover_core::swap::{Berth, Ended, Kind, Side, SwapOrder, SwapPlan, Target};
+use cutover_core::swap::{Action, Berth, Ended, Kind, Side, SwapOrder, SwapPlan, Target};
 use cutover_core::{Generation, Moment, RevisionNumber, ServiceId, Slot};
 use cutover_proto::v1::{self, FromAgent};
 use prost::Message;
@@ -140,7 +140,16 @@ impl Bed {
             found: found.collect(),
             unknown: Vec::new(),
         };
+        self.helm.listing.began = now;
         self.wake(now, Wake::Listed(Ok(listing)));
+    }
+
+    /// What is under way for the one service.
+    pub(super) fn under_way(&self) -> Vec<Action> {
+        let post = self.helm.posts.get(&service());
+        post.into_iter()
+            .flat_map(|post| post.under_way.actions())
+            .collect()
     }
 
     /// The last swap is one from 8 to 7 that somebody on the host asked for; whether there is such a berth.

@@ -2,13 +2,15 @@
 //!
 //! Kept true: what the engine does not tell is not known. It is never taken for
 //! gone, and holds up nobody else: the berth whose container it is keeps what it
-//! saw last, and the next listing comes soon.
+//! saw last, and the next listing comes soon. Of two readings the one counts that began
+//! later, whichever comes last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cutover_core::swap::{Event, Seen};
 use cutover_core::{Moment, ServiceId};
+use cutover_daemon::clock;
 use cutover_daemon::logging::chain;
 use tracing::{info, warn};
 
@@ -25,6 +27,7 @@ const LIST_AGAIN: Duration = Duration::from_secs(2);
 pub(super) struct Listing {
     /// It is under way.
     pub(super) busy: bool,
+    pub(super) began: Moment,
     /// It began after the engine was last heard to be away.
     pub(super) after_away: bool,
     /// Something happened since it began.
@@ -37,6 +40,13 @@ pub(super) struct Listing {
     pub(super) at: Option<Moment>,
     /// What the last one did not tell, and why; said once.
     trouble: String,
+}
+
+/// A service's containers, and when the reading of them began.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) began: Moment,
+    pub(crate) found: Vec<docker::Found>,
 }
 
 impl Listing {
@@ -54,6 +64,7 @@ impl Helm {
             return;
         }
         self.listing.busy = true;
+        self.listing.began = clock::now();
         self.listing.after_away = self.engine_was_away;
         self.listing.at = None;
         let (docker, wakes) = (self.parts.hands.docker.clone(), self.parts.wakes.clone());
@@ -84,7 +95,6 @@ impl Helm {
     }
 
     pub(super) fn listed(&mut self, now: Moment, listing: docker::Listing) {
-        self.listing.busy = false;
         let restarted = self.engine_was_away;
         if self.listing.after_away {
             self.engine_was_away = false;
@@ -100,7 +110,8 @@ impl Helm {
         for service in services {
             let found = told.remove(&service).unwrap_or_default();
             if !blurred.contains(&service) {
-                self.see(now, &service, found, restarted);
+                let began = self.listing.began;
+                self.see(now, &service, Reading { began, found }, restarted);
             } else if let Some(post) = self.posts.get_mut(&service) {
                 post.missed_restart |= restarted;
             }
@@ -114,24 +125,31 @@ impl Helm {
         if !listing.unknown.is_empty() {
             self.list_soon(now);
         }
+        self.listing.busy = false;
         if std::mem::take(&mut self.listing.again) {
             self.list();
         }
     }
 
-    /// Tells a berth how its containers stand.
+    /// Tells a berth how its containers stand, unless a reading was told already that began later.
     pub(super) fn see(
         &mut self,
         now: Moment,
         service: &ServiceId,
-        found: Vec<docker::Found>,
+        reading: Reading,
         engine_restarted: bool,
     ) {
         let Some(post) = self.posts.get_mut(service) else {
             return;
         };
+        if reading.began < post.read_at {
+            post.missed_restart |= engine_restarted;
+            self.list();
+            return;
+        }
+        post.read_at = reading.began;
         let restarted = engine_restarted | std::mem::take(&mut post.missed_restart);
-        let seen: Seen = post.see(found, restarted);
+        let seen: Seen = post.see(reading.found, restarted);
         post.watch_processes(&self.parts.wakes);
         self.tell(now, service, Event::Saw(seen));
     }
@@ -245,7 +263,7 @@ mod tests {
             slot: Slot::Green,
             revision: revision(8),
         };
-        for (engine_left, then) in [(true, Some(start)), (false, None)] {
+        for (engine_left, then) in [(true, vec![start]), (false, Vec::new())] {
             let mut bed = Bed::new();
             bed.list(now, &[(8, Slot::Green, true)]);
             bed.helm.listing.busy = true;
@@ -265,15 +283,43 @@ mod tests {
                     revision: revision(7),
                 },
                 result: Ok(()),
-                found: Some(vec![found(8, Slot::Green, ended)]),
+                found: Some(Reading {
+                    began: now,
+                    found: vec![found(8, Slot::Green, ended)],
+                }),
             };
             bed.wake(now, acted);
             // Its policy is never to start it again; that an engine took it along is no death of its own.
-            assert_eq!(bed.helm.posts[&service()].busy, then);
+            assert_eq!(bed.under_way(), then);
             assert_eq!(
                 bed.helm.engine_was_away, engine_left,
                 "what is read next may be from before, too"
             );
         }
+    }
+
+    // Two actions of a service may end at once: what the first one read may be told last.
+    #[tokio::test]
+    async fn what_was_read_before_something_newer_was_told_says_nothing() {
+        let at = Moment::from_millis;
+        let mut bed = Bed::new();
+        bed.list(at(1_000), &[(8, Slot::Green, true)]);
+        let stale = Reading {
+            began: at(999),
+            found: vec![found(8, Slot::Green, State::Created(String::new()))],
+        };
+        let acted = Wake::Acted {
+            service: service(),
+            action: Action::Remove {
+                slot: Slot::Blue,
+                revision: revision(7),
+            },
+            result: Ok(()),
+            found: Some(stale),
+        };
+        assert!(!bed.helm.listing.busy);
+        bed.wake(at(1_100), acted);
+        assert_eq!(bed.helm.posts[&service()].lives.len(), 1);
+        assert!(bed.helm.listing.busy, "they are read anew");
     }
 }

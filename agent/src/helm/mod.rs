@@ -2,9 +2,8 @@
 //!
 //! It keeps true: an event is told to a berth; the facts that follow are kept;
 //! only then is anything said or done that depends on them. One exception: in a
-//! revert the route flips first, and the route itself is the record. At most one
-//! action of a berth is under way, a pull apart. The loop decides nothing about swaps; it asks
-//! the berth what it wants, again and again.
+//! revert the route flips first, and the route itself is the record. The loop decides nothing
+//! about swaps; it asks the berth what it wants, again and again.
 
 mod act;
 mod adopt;
@@ -214,14 +213,13 @@ impl Helm {
                 found,
             } => {
                 if let Some(post) = self.posts.get_mut(&service) {
-                    // An image that was had leaves what goes on beside it alone.
-                    post.busy.take_if(|busy| *busy == action);
+                    post.under_way.ended(action);
                     post.out = None;
                 }
                 match found {
-                    Some(found) => {
+                    Some(reading) => {
                         // Not used up: it may have been read before the engine went away.
-                        self.see(now, &service, found, self.engine_was_away);
+                        self.see(now, &service, reading, self.engine_was_away);
                     }
                     None if changes_containers(action) => self.list_soon(now),
                     None => {}

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cutover_core::spec::{Listener, ServiceSpec};
 use cutover_core::swap::{
-    Action, Berth, Incarnation, Phase, Seen, SeenReplica, SeenState, Stamped,
+    Action, Berth, Incarnation, Lane, Phase, Seen, SeenReplica, SeenState, Stamped, UnderWay,
 };
 use cutover_core::{Moment, RevisionNumber, ServiceId, Slot};
 use cutover_proto::v1;
@@ -25,8 +25,8 @@ use crate::traffic::{REQUEST_TIMEOUT, Site};
 #[derive(Debug)]
 pub(crate) struct Post {
     pub(crate) berth: Berth,
-    /// The action that is under way, fetching apart.
-    pub(crate) busy: Option<Action>,
+    /// The actions that are under way, fetching apart.
+    pub(crate) under_way: UnderWay,
     /// The image that is being had. It touches no container, so a restart goes on beside it.
     pub(crate) fetching: Option<(RevisionNumber, AbortOnDropHandle<()>)>,
     /// Facts that could not be kept yet; nothing is done before they are.
@@ -48,6 +48,8 @@ pub(crate) struct Post {
     /// When connections are counted next, and whether that is under way.
     pub(crate) count: (Moment, bool),
     pub(crate) found: Vec<Found>,
+    /// When the reading began that was told last.
+    pub(crate) read_at: Moment,
     /// The engine was away, and the listing that followed did not tell of all its containers.
     pub(crate) missed_restart: bool,
     pub(crate) last_log: String,
@@ -101,7 +103,7 @@ impl Post {
         let candidate = berth.candidate().map(|settled| settled.slot);
         Self {
             berth,
-            busy: None,
+            under_way: UnderWay::default(),
             fetching: None,
             unsaved: Vec::new(),
             unkept: None,
@@ -115,6 +117,7 @@ impl Post {
             wakes_at: None,
             count: (Moment::ZERO, false),
             found: Vec::new(),
+            read_at: Moment::ZERO,
             missed_restart: false,
             last_log: String::new(),
             logging: false,
@@ -133,13 +136,27 @@ impl Post {
         }
     }
 
-    /// Whether an action can begin: nothing else is under way that it could get in the way of.
-    pub(crate) fn takes_up(&mut self, action: Action) -> bool {
-        if let Action::Fetch { revision } = action {
-            let had = self.fetching.as_ref();
-            return !had.is_some_and(|(of, task)| *of == revision && !task.is_finished());
+    /// The action that begins now in this lane: never before facts are kept.
+    pub(crate) fn next(&self, now: Moment, lane: Lane) -> Option<Action> {
+        if !self.unsaved.is_empty() {
+            return None;
         }
-        self.busy.is_none()
+        let had = |revision| {
+            let had = self.fetching.as_ref();
+            had.is_some_and(|(of, task)| *of == revision && !task.is_finished())
+        };
+        let next = self.under_way.next(&self.berth.want(now), lane);
+        next.filter(|action| match action {
+            Action::Fetch { revision } => !had(*revision),
+            // Its log would go with it.
+            Action::Remove { .. } => !self.logging,
+            Action::Make { .. }
+            | Action::Start { .. }
+            | Action::Smoke { .. }
+            | Action::Prove(_)
+            | Action::Halt { .. }
+            | Action::Stop { .. } => true,
+        })
     }
 
     /// Gives up an image that nobody wants any more.

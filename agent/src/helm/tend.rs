@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_core::spec::{Check, ServiceSpec};
-use cutover_core::swap::{Action, Event, Pace, Target, Watch};
+use cutover_core::swap::{Action, Event, Lane, Pace, Target, Watch};
 use cutover_core::{Moment, ServiceId, Slot};
 use cutover_daemon::logging::chain;
 use tokio_util::task::AbortOnDropHandle;
@@ -73,23 +73,20 @@ impl Helm {
         }
     }
 
-    /// Starts the action that the berth wants, unless one is under way or facts wait to be kept.
+    /// Starts what the berth wants and can begin.
     fn act(&mut self, now: Moment, service: &ServiceId) {
-        let Some(post) = self.posts.get_mut(service) else {
-            return;
-        };
-        post.drop_fetch();
-        if !post.unsaved.is_empty() {
-            return;
+        if let Some(post) = self.posts.get_mut(service) {
+            post.drop_fetch();
         }
-        let wanted = post.berth.want(now).act;
-        let Some(action) = wanted.filter(|action| post.takes_up(*action)) else {
-            return;
-        };
-        // Its log would go with it.
-        if post.logging && matches!(action, Action::Remove { .. }) {
-            return;
+        for lane in Lane::ALL {
+            let post = self.posts.get(service);
+            if let Some(action) = post.and_then(|post| post.next(now, lane)) {
+                self.begin(now, service, lane, action);
+            }
         }
+    }
+
+    fn begin(&mut self, now: Moment, service: &ServiceId, lane: Lane, action: Action) {
         let job = match self.job(service, action) {
             Ok(job) => job,
             Err(reason) => {
@@ -129,7 +126,7 @@ impl Helm {
         if let Action::Fetch { revision } = action {
             post.fetching = Some((revision, AbortOnDropHandle::new(task)));
         } else {
-            post.busy = Some(action);
+            post.under_way.began(lane, action);
         }
         self.tell(now, &begun, Event::Began(action));
     }
@@ -504,6 +501,22 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn p7_what_serves_is_started_again_while_a_candidate_is_being_started() {
+        let at = Moment::from_millis;
+        let start = |slot, number| Action::Start {
+            slot,
+            revision: revision(number),
+        };
+        let (serves, next) = (start(Slot::Green, 8), start(Slot::Blue, 7));
+        let mut bed = Bed::new();
+        bed.list(at(1_000), &[(8, Slot::Green, true)]);
+        let post = bed.helm.posts.get_mut(&service()).expect("it runs");
+        post.under_way.began(Lane::Step, next);
+        bed.list(at(2_000), &[(8, Slot::Green, false)]);
+        assert_eq!(bed.under_way(), [next, serves]);
+    }
+
     /// What hung may answer well until it is gone.
     #[tokio::test]
     async fn p1_a_replica_that_is_being_halted_does_not_pass() {
@@ -537,7 +550,7 @@ mod tests {
             })
         };
         bed.wake(at(2_500), sampled(false));
-        assert_eq!(bed.helm.posts[&service()].busy, Some(halt));
+        assert_eq!(bed.under_way(), [halt]);
         // Long after its grace time that came to nothing, and it is tried again.
         let failed = Wake::Acted {
             service: service(),
@@ -549,9 +562,9 @@ mod tests {
             found: None,
         };
         bed.wake(at(20_000), failed);
-        assert_eq!(bed.helm.posts[&service()].busy, None);
+        assert_eq!(bed.under_way(), []);
         bed.helm.tend(at(21_000));
-        assert_eq!(bed.helm.posts[&service()].busy, Some(halt));
+        assert_eq!(bed.under_way(), [halt]);
         bed.wake(at(40_000), sampled(true));
         let report = bed.helm.posts[&service()].berth.report(1, at(40_000));
         assert_eq!(report.replicas, (1, 0));

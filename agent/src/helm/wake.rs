@@ -4,8 +4,9 @@ use cutover_core::swap::{Action, Failure, Incarnation};
 use cutover_core::{ServiceId, Slot};
 use tokio::sync::oneshot;
 
-use crate::docker::{Event, Found, Listing};
+use crate::docker::{Event, Listing};
 use crate::helm::arrange::Sites;
+use crate::helm::listing::Reading;
 use crate::local::Ask;
 use crate::session::LinkEvent;
 
@@ -23,7 +24,7 @@ pub(crate) enum Wake {
         service: ServiceId,
         action: Action,
         result: Result<(), Failure>,
-        found: Option<Vec<Found>>,
+        found: Option<Reading>,
     },
     /// A replica's process is gone; the engine has not said so yet.
     Vanished {

@@ -49,10 +49,10 @@ pub struct Berth {
     pub(super) hold: bool,
     // From here on: never stored.
     pub(super) sight: Sight,
-    /// Of the steps of a swap, and of what is tidied up.
+    /// Of the steps of a swap, of what is tidied up, and of halts.
     pub(super) effort: Effort,
-    /// Of restarts: what should run is nobody's step.
-    pub(super) upkeep: Effort,
+    /// Of each slot's restarts: what should run is nobody's step.
+    pub(super) upkeep: BTreeMap<Slot, Effort>,
     pub(super) patience: Patience,
     pub(super) lease_until: Moment,
     /// Until when a started agent, which does not know the lease, waits to be told.
@@ -187,7 +187,7 @@ impl Berth {
             hold: false,
             sight: Sight::default(),
             effort: Effort::default(),
-            upkeep: Effort::default(),
+            upkeep: BTreeMap::new(),
             patience: Patience::default(),
             lease_until: Moment::ZERO,
             patient_until: Moment::ZERO,
@@ -293,10 +293,10 @@ impl Berth {
                     self.halts_of_another_life(now);
                 }
                 self.sight.see(now, &seen);
-                let mut kept = self.kept().into_iter();
-                if kept.all(|(side, slot)| self.restart_due(side, slot).is_none()) {
-                    self.upkeep = Effort::default();
-                }
+                let kept = self.kept().into_iter();
+                let due = kept.filter(|(side, slot)| self.restart_due(side, *slot).is_some());
+                let due: BTreeSet<Slot> = due.map(|(_, slot)| slot).collect();
+                self.upkeep.retain(|slot, _| due.contains(slot));
                 None
             }
             Event::Exited {
@@ -341,10 +341,9 @@ impl Berth {
         if !guard(Guard::AnswerToWanted, self.awaits(now, action)) {
             return None;
         }
-        let effort = if self.keeps(action) {
-            &mut self.upkeep
-        } else {
-            &mut self.effort
+        let effort = match self.kept_by(action) {
+            Some(slot) => self.upkeep.entry(slot).or_default(),
+            None => &mut self.effort,
         };
         effort.failed(now, &failure.reason);
         self.note_try(now, action);

@@ -124,7 +124,7 @@ pub enum SeenState {
     Down(i64),
 }
 
-/// A step that takes time; at most one of a berth is under way.
+/// What takes time. [`UnderWay`](crate::swap::UnderWay) says which may be under way together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// Have the image; check configuration, networks and volumes.
@@ -182,6 +182,22 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The slot and the revision whose containers it concerns.
+    #[must_use]
+    pub fn concerns(self) -> Option<(Slot, RevisionNumber)> {
+        match self {
+            Self::Fetch { .. } | Self::Prove(_) => None,
+            Self::Make { slot, revision }
+            | Self::Start { slot, revision }
+            | Self::Smoke { slot, revision, .. }
+            | Self::Halt { slot, revision, .. }
+            | Self::Stop { slot, revision }
+            | Self::Remove { slot, revision } => Some((slot, revision)),
+        }
+    }
+}
+
 /// Why an action failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -196,8 +212,10 @@ pub struct Failure {
 pub struct Want {
     /// Change the route now; it takes no time.
     pub flip: Option<Route>,
-    /// Do this, unless something is still under way.
-    pub act: Option<Action>,
+    /// Do this for the open swap, or to tidy up.
+    pub step: Option<Action>,
+    /// Start again what should run and does not, or stop what hangs, so that it can be: at most one of a slot.
+    pub upkeep: Vec<Action>,
     /// Take samples of these.
     pub watch: Vec<Watch>,
     /// Count the connections of this slot.

@@ -16,6 +16,7 @@ mod report;
 mod settle;
 mod sight;
 mod summary;
+mod under_way;
 mod verdict;
 mod wait;
 mod want;
@@ -34,4 +35,5 @@ pub use settle::{
     START_WITHIN, STOP_SLACK,
 };
 pub use summary::Summary;
+pub use under_way::{Lane, UnderWay};
 pub use wait::Deadline;

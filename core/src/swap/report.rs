@@ -195,11 +195,10 @@ impl Berth {
             healthy: self.candidate_healthy(swap) && self.sight.engine_lost.is_none(),
             watched: swap.watched,
             why: swap.why.clone(),
-            trouble: self
-                .effort
-                .trouble
-                .clone()
-                .or_else(|| self.upkeep.trouble.clone()),
+            trouble: [&self.effort]
+                .into_iter()
+                .chain(self.upkeep.values())
+                .find_map(|effort| effort.trouble.clone()),
             waits: self
                 .waits_for(now)
                 .map(|deadline| (deadline.what.to_owned(), deadline.at.since(now))),

@@ -204,8 +204,8 @@ impl Berth {
         if !guard(Guard::AnswerToWanted, self.awaits(now, action)) {
             return None;
         }
-        if self.keeps(action) {
-            self.upkeep = Default::default();
+        if let Some(slot) = self.kept_by(action) {
+            self.upkeep.remove(&slot);
             self.note_try(now, action);
         } else {
             self.effort = Default::default();
@@ -214,7 +214,10 @@ impl Berth {
         match (action, phase) {
             (Action::Fetch { .. }, Some(Phase::Fetching)) => Some(Fact::Fetched),
             (Action::Make { .. }, Some(Phase::Making)) => Some(Fact::Made),
-            (Action::Start { .. }, Some(Phase::Starting)) => Some(Fact::Started),
+            (Action::Start { slot, .. }, Some(Phase::Starting)) => {
+                let candidate = self.swap.as_ref().map(|swap| swap.slot);
+                (candidate == Some(slot)).then_some(Fact::Started)
+            }
             (Action::Start { .. }, Some(Phase::Reviving)) => {
                 if let Some(swap) = &mut self.swap {
                     swap.restarted = true;

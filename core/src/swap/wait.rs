@@ -24,8 +24,8 @@ impl Berth {
     /// When it must be woken though nothing happens; `None`: never.
     #[must_use]
     pub fn deadline(&self, now: Moment) -> Option<Deadline> {
-        let mut all = self.waits();
-        for effort in [&self.effort, &self.upkeep] {
+        let mut all = self.waits(now);
+        for effort in self.upkeep.values().chain([&self.effort]) {
             if !effort.ready(now) {
                 all.push(Deadline {
                     at: effort.not_before(),
@@ -63,7 +63,7 @@ impl Berth {
     }
 
     /// What the open swap waits for, each with its deadline.
-    fn waits(&self) -> Vec<Deadline> {
+    fn waits(&self, now: Moment) -> Vec<Deadline> {
         let Some(swap) = &self.swap else {
             return Vec::new();
         };
@@ -72,7 +72,7 @@ impl Berth {
             what,
         };
         let step = |limit, what| Deadline {
-            at: self.step_late_at(swap, limit),
+            at: self.step_late_at(now, swap, limit),
             what,
         };
         let candidate = swap.plan.kind.candidate();
@@ -172,6 +172,6 @@ impl Berth {
                 what: "the incumbent to be healthy: holds, and keeps what serves",
             });
         }
-        self.waits().into_iter().next()
+        self.waits(now).into_iter().next()
     }
 }

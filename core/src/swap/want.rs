@@ -26,7 +26,8 @@ impl Berth {
         let flip = (route != self.route).then_some(route);
         Want {
             flip,
-            act: self.act(now, flip.is_some()),
+            step: self.step_wanted(now, flip.is_some()),
+            upkeep: self.upkeep_wanted(now, flip.is_some()),
             watch: self.watch(),
             count,
             out: self.out(flip),
@@ -120,42 +121,37 @@ impl Berth {
         }
     }
 
-    /// The one step that takes time. What should run and does not comes first: the step may be a long
-    /// one, and meanwhile nobody serves. Only a proof goes before it: it is soon over, and a start that
-    /// is slow would let the time run out that nginx has to follow. Each has its own patience, so neither
-    /// keeps the other waiting by failing.
-    fn act(&self, now: Moment, flipping: bool) -> Option<Action> {
-        let other = self.other(now, flipping);
-        let soon_over = matches!(other, Some(Action::Prove(_)));
-        other
-            .filter(|_| soon_over)
-            .or_else(|| self.restart(now, flipping))
-            .or(other)
-    }
-
     /// While the route is to change, nothing else is done: what starts might be a backup still, and
     /// what stops might be asked still.
     fn may_act(&self, flipping: bool) -> bool {
         guard(Guard::FlipBeforeAct, !flipping) && guard(Guard::ActAfterLook, self.sight.looked)
     }
 
-    /// The restart that is wanted now.
-    fn restart(&self, now: Moment, flipping: bool) -> Option<Action> {
+    /// What is wanted now besides the step: restarts, and halts of what hangs, one of a slot. They wait for
+    /// no step of the swap: that may be a long one, and meanwhile nobody serves. Each side has its own
+    /// patience, and the step has, so none keeps another waiting by failing.
+    fn upkeep_wanted(&self, now: Moment, flipping: bool) -> Vec<Action> {
+        if !self.may_act(flipping) {
+            return Vec::new();
+        }
         let beside = self.swap.as_ref().and_then(|swap| self.twice(swap));
-        (self.may_act(flipping) && self.upkeep.ready(now) && beside.is_none())
-            .then(|| self.keep_running(now))?
+        let mut wanted = match beside {
+            None => self.keep_running(now),
+            Some(_) => Vec::new(),
+        };
+        let judged = self.swap.is_none() || self.awaited().is_some();
+        let halt = self.halt(now).filter(|_| judged && self.effort.ready(now));
+        wanted.extend(halt);
+        wanted
     }
 
-    /// What is wanted now besides restarts.
-    fn other(&self, now: Moment, flipping: bool) -> Option<Action> {
+    /// The step that is wanted now.
+    fn step_wanted(&self, now: Moment, flipping: bool) -> Option<Action> {
         if !self.may_act(flipping) || !self.effort.ready(now) {
             return None;
         }
         let Some(swap) = &self.swap else {
-            return self
-                .tidy()
-                .or_else(|| self.halt(now))
-                .or_else(|| self.surplus());
+            return self.tidy().or_else(|| self.surplus());
         };
         // Whatever is left of an ended swap may hold an address that is needed now.
         let begins = matches!(
@@ -166,24 +162,22 @@ impl Berth {
             .filter(|_| begins)
             .or_else(|| self.twice(swap))
             .or_else(|| self.step_of(now, swap))
-            .or_else(|| self.awaited().and_then(|_| self.halt(now)))
     }
 
-    /// Whether an answer to this action still says something: it is a step or a restart that is wanted
-    /// now, whichever of them comes first.
+    /// Whether an answer to this action still says something: it is wanted now.
     pub(super) fn awaits(&self, now: Moment, action: Action) -> bool {
-        let flipping = self.want(now).flip.is_some();
-        let wanted = [self.restart(now, flipping), self.other(now, flipping)];
-        wanted.contains(&Some(action))
+        let want = self.want(now);
+        want.step == Some(action) || want.upkeep.contains(&action)
     }
 
-    /// Whether an action starts again what should run, and is no step of the swap.
-    pub(super) fn keeps(&self, action: Action) -> bool {
-        let kept = self.kept();
-        kept.into_iter().any(|(side, slot)| {
-            let revision = side.revision;
+    /// In which slot an action starts again what should run, and is no step of the swap.
+    pub(super) fn kept_by(&self, action: Action) -> Option<Slot> {
+        let mut kept = self.kept().into_iter();
+        let (_, slot) = kept.find(|(side, slot)| {
+            let (slot, revision) = (*slot, side.revision);
             action == Action::Start { slot, revision }
-        })
+        })?;
+        Some(slot)
     }
 
     /// What made room runs again, by an engine that did late what it was asked: it must not
@@ -264,17 +258,22 @@ impl Berth {
     }
 
     /// Starts what should run and does not, when its policy says so.
-    fn keep_running(&self, now: Moment) -> Option<Action> {
+    fn keep_running(&self, now: Moment) -> Vec<Action> {
         if self.sight.engine_lost.is_some() {
-            return None;
+            return Vec::new();
         }
-        self.kept().into_iter().find_map(|(side, slot)| {
-            let due = self.restart_due(side, slot)?;
-            (now >= due).then_some(Action::Start {
+        let due = |(side, slot): (&Side, Slot)| {
+            let patient = self
+                .upkeep
+                .get(&slot)
+                .is_none_or(|effort| effort.ready(now));
+            let due = self.restart_due(side, slot).filter(|due| now >= *due);
+            due.filter(|_| patient).map(|_| Action::Start {
                 slot,
                 revision: side.revision,
             })
-        })
+        };
+        self.kept().into_iter().filter_map(due).collect()
     }
 
     /// When the first restart of a side is due.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cutover_core::spec::{Order, RestartCondition, RestartPolicy};
 use cutover_core::swap::{
     Action, Berth, Event, Fact, Failure, Incarnation, Kind, Phase, Seen, SeenReplica, SeenState,
-    Side, Stamped, SwapOrder, SwapPlan, Target,
+    Side, Stamped, SwapOrder, SwapPlan, Target, Want,
 };
 use cutover_core::{Generation, Moment, RevisionNumber, Route, Slot, Weight};
 
@@ -157,7 +157,7 @@ impl Bench {
             if let Some(route) = want.flip {
                 let facts = self.berth.handle(at(self.now), Event::Flipped(route));
                 self.note(facts);
-            } else if let Some(action) = want.act.filter(|_| self.obliging) {
+            } else if let Some(action) = first(&want).filter(|_| self.obliging) {
                 self.told.push(format!("> {}", act(action)));
                 let facts = self.berth.handle(at(self.now), Event::Began(action));
                 self.note(facts);
@@ -348,12 +348,30 @@ impl Bench {
         });
     }
 
+    /// The step that is wanted now.
+    pub fn step(&self) -> Option<Action> {
+        self.berth.want(at(self.now)).step
+    }
+
+    /// The restarts and halts that are wanted now.
+    pub fn upkeep(&self) -> Vec<Action> {
+        self.berth.want(at(self.now)).upkeep
+    }
+
+    /// The only one of them.
+    pub fn restart(&self) -> Option<Action> {
+        let upkeep = self.upkeep();
+        assert!(upkeep.len() < 2, "{upkeep:?}");
+        upkeep.first().copied()
+    }
+
+    /// The step that is wanted fails.
     pub fn fails(&mut self, transient: bool, reason: &str) {
-        let action = self
-            .berth
-            .want(at(self.now))
-            .act
-            .expect("something is wanted");
+        let step = self.step().expect("a step");
+        self.failed(step, transient, reason);
+    }
+
+    pub fn failed(&mut self, action: Action, transient: bool, reason: &str) {
         let failure = Failure {
             transient,
             reason: reason.to_owned(),
@@ -409,6 +427,11 @@ impl Bench {
     pub fn route(&self) -> Route {
         self.berth.route()
     }
+}
+
+/// What serves comes first.
+fn first(want: &Want) -> Option<Action> {
+    want.upkeep.iter().copied().chain(want.step).next()
 }
 
 fn say(fact: &Fact) -> String {

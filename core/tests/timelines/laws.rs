@@ -199,7 +199,7 @@ proptest! {
                 Step::Oblige => {
                     let want = berth.want(at(now));
                     prop_assert_eq!(&want, &berth.want(at(now)));
-                    want.flip.map(Event::Flipped).into_iter().chain(want.act.map(Event::Did)).collect()
+                    want.flip.map(Event::Flipped).into_iter().chain(want.upkeep.into_iter().chain(want.step).map(Event::Did)).collect()
                 }
                 Step::Pass(slot) => (1..4)
                     .map(|life| Event::Sampled { slot, replica: 1, incarnation: Incarnation(life), healthy: true, evidence: String::new() })

@@ -1,7 +1,9 @@
 //! After commit: replicas that hang, crash or must pass again in a slot that serves.
 
-use cutover_core::spec::{RestartCondition, RestartPolicy};
-use cutover_core::swap::{Action, Event, Phase, SeenState, Side, Target};
+use std::time::Duration;
+
+use cutover_core::spec::{Order, RestartCondition, RestartPolicy};
+use cutover_core::swap::{Action, Event, Incarnation, Phase, SeenState, Side, SwapPlan, Target};
 use cutover_core::{Route, Slot};
 
 use crate::bench::{Bench, SERVING, at, change, plan, revision, side};
@@ -38,7 +40,7 @@ fn p1_a_committed_replica_that_hangs_is_out_before_it_is_halted_and_until_it_pas
         revision: revision(1),
         replica: 2,
     };
-    assert_eq!(want.act, Some(halt));
+    assert_eq!(want.upkeep, [halt]);
     bench.obliging = true;
     bench.oblige();
     bench.told(&["> halt blue @1 2"]);
@@ -110,7 +112,7 @@ fn p5_what_was_halted_is_started_again_though_the_agent_died_and_the_policy_says
     let mut bench = Bench::running(&hung);
     bench.obliging = false;
     bench.sample_one(Slot::Blue, 1, false, 3);
-    bench.perform(bench.berth.want(at(bench.now)).act.unwrap());
+    bench.perform(bench.restart().unwrap());
     // Nobody heard that it was done.
     bench.restart_agent(false);
     bench.obliging = true;
@@ -262,15 +264,16 @@ fn p7_what_serves_is_started_again_while_its_successor_is_being_had() {
     let mut bench = Bench::running(&alone());
     bench.obliging = false;
     bench.order(&order, Target::Prepared);
-    assert_eq!(bench.berth.want(at(bench.now)).act, Some(fetch));
+    assert_eq!(bench.step(), Some(fetch));
     bench.exits(Slot::Blue, 1, 1);
     bench.pass_time(1_000);
-    assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
+    assert_eq!(bench.restart(), Some(start));
+    assert_eq!(bench.step(), Some(fetch), "neither waits for the other");
     bench.take();
     // What was under way has come to its end all the same.
     bench.tell(Event::Did(fetch));
     bench.told(&["Fetched"]);
-    assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
+    assert_eq!(bench.restart(), Some(start));
 }
 
 #[test]
@@ -282,7 +285,8 @@ fn a_restart_that_fails_keeps_no_swap_waiting_and_condemns_no_candidate() {
     bench.exits(Slot::Blue, 1, 1);
     bench.pass_time(1_000);
     bench.take();
-    bench.fails(false, "no such image");
+    let start = bench.restart().expect("a restart");
+    bench.failed(start, false, "no such image");
     bench.told(&[]);
     bench.obliging = true;
     bench.oblige();
@@ -306,11 +310,41 @@ fn p7_a_committed_candidate_is_started_again_before_its_incumbent_is_parked() {
         slot: Slot::Green,
         revision: revision(2),
     };
-    assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
+    assert_eq!(bench.restart(), Some(start));
 }
 
 #[test]
-fn a_changed_route_is_proved_before_an_incumbent_is_started_again() {
+fn p7_what_serves_is_started_again_while_its_successor_starts() {
+    // Found on real parts: a start took the engine two seconds, and what alone answered was killed meanwhile.
+    let order = plan(1, change(alone(), next_of(alone())));
+    let mut bench = Bench::running(&alone());
+    bench.obliging = false;
+    bench.order(&order, Target::Prepared);
+    while bench.phase() != Some(Phase::Starting) {
+        let step = bench.step().expect("a step");
+        bench.perform(step);
+        bench.look();
+        bench.tell(Event::Did(step));
+    }
+    let next = bench.step().expect("its start");
+    bench.tell(Event::Began(next));
+    bench.exits(Slot::Blue, 1, 1);
+    bench.pass_time(1_000);
+    let start = bench.restart().expect("a restart");
+    bench.tell(Event::Began(start));
+    // Neither answer is taken for the other's, whatever was read meanwhile.
+    bench.take();
+    bench.tell(Event::Did(start));
+    bench.told(&[]);
+    bench.perform(start);
+    bench.perform(next);
+    bench.look();
+    bench.tell(Event::Did(next));
+    bench.told(&["Started"]);
+}
+
+#[test]
+fn a_changed_route_is_proved_while_an_incumbent_is_started_again() {
     // A start may be slow, and nginx has fifteen seconds to follow: a healthy candidate was called sick.
     let order = plan(1, change(alone(), next_of(alone())));
     let mut bench = Bench::running(&alone());
@@ -319,52 +353,119 @@ fn a_changed_route_is_proved_before_an_incumbent_is_started_again() {
     bench.pass(Slot::Green);
     assert_eq!(bench.phase(), Some(Phase::Prepared));
     bench.obliging = false;
-    bench.order(&order, SERVING);
-    assert_eq!(bench.phase(), Some(Phase::Cutting));
     bench.exits(Slot::Blue, 1, 1);
     bench.pass_time(1_000);
-    let route = bench.berth.route();
-    assert_eq!(
-        bench.berth.want(at(bench.now)).act,
-        Some(Action::Prove(route))
-    );
-    // One that fails makes room for it.
-    bench.fails(true, "nginx does not answer");
-    assert_eq!(bench.phase(), Some(Phase::Cutting));
-    let start = Action::Start {
-        slot: Slot::Blue,
-        revision: revision(1),
-    };
-    assert_eq!(bench.berth.want(at(bench.now)).act, Some(start));
-}
-
-#[test]
-fn p7_a_start_that_was_under_way_is_not_held_against_the_candidate() {
-    // It took the fifteen seconds that nginx has to follow: nobody had asked nginx yet.
-    let order = plan(1, change(alone(), next_of(alone())));
-    let mut bench = Bench::running(&alone());
-    bench.order(&order, Target::Prepared);
-    bench.pass(Slot::Green);
-    bench.obliging = false;
-    bench.exits(Slot::Blue, 1, 1);
-    bench.pass_time(1_000);
-    let start = bench.berth.want(at(bench.now)).act.expect("a restart");
+    let start = bench.restart().expect("a restart");
     bench.tell(Event::Began(start));
     bench.order(&order, SERVING);
-    bench.pass_time(20_000);
     assert_eq!(bench.phase(), Some(Phase::Cutting));
-    bench.perform(start);
-    bench.look();
-    bench.tell(Event::Did(start));
-    let prove = Action::Prove(bench.route());
-    assert_eq!(bench.berth.want(at(bench.now)).act, Some(prove));
-    // From now on it has its time, and no more.
+    let prove = Action::Prove(bench.berth.route());
+    assert_eq!(bench.step(), Some(prove));
+    // That start excuses nothing.
     bench.tell(Event::Began(prove));
     bench.fails(true, "the listener shows blue");
     bench.pass_time(14_999);
     assert_eq!(bench.phase(), Some(Phase::Cutting));
     bench.pass_time(1);
     assert_eq!(bench.phase(), Some(Phase::Returning));
+}
+
+#[test]
+fn p7_what_keeps_the_step_from_beginning_is_not_held_against_the_candidate() {
+    // What is being started can't be stopped yet.
+    let order = SwapPlan {
+        order: Order::StopFirst,
+        ..plan(1, change(alone(), next_of(alone())))
+    };
+    let mut bench = Bench::running(&alone());
+    bench.order(&order, Target::Prepared);
+    bench.obliging = false;
+    bench.exits(Slot::Blue, 1, 1);
+    bench.pass_time(1_000);
+    let start = bench.restart().expect("a restart");
+    bench.tell(Event::Began(start));
+    bench.order(&order, SERVING);
+    bench.pass_time(50_000);
+    bench.perform(start);
+    bench.look();
+    bench.tell(Event::Did(start));
+    // From now on it has its time, and no more.
+    bench.order(&order, SERVING);
+    bench.pass_time(64_999);
+    assert_eq!(bench.phase(), Some(Phase::Stopping));
+    bench.take();
+    bench.pass_time(1);
+    let told = bench.take();
+    assert_eq!(told[0], "Sickened: the incumbent did not stop within 65 s");
+
+    // So is what is tidied up first: what came back of an ended candidate has the slot.
+    let mut bench = Bench::serving(&order);
+    bench.order(&order, Target::Reverted);
+    bench.pass(Slot::Blue);
+    assert_eq!(bench.phase(), None);
+    bench.obliging = false;
+    let three = Side {
+        revision: revision(3),
+        ..alone()
+    };
+    let order = plan(2, change(alone(), three));
+    bench.order_for(&order, Target::Prepared, 600_000);
+    let fetch = bench.step().expect("a step");
+    bench.tell(Event::Did(fetch));
+    assert_eq!(bench.phase(), Some(Phase::Making));
+    let life = SeenState::Up(Incarnation(99));
+    bench.containers.insert((Slot::Green, 2, 1), life);
+    bench.look();
+    let remove = bench.step().expect("it is removed");
+    bench.tell(Event::Began(remove));
+    bench.pass_time(30_000);
+    bench.perform(remove);
+    bench.look();
+    bench.tell(Event::Did(remove));
+    bench.pass_time(119_999);
+    assert_eq!(bench.phase(), Some(Phase::Making));
+    bench.take();
+    bench.pass_time(1);
+    let told = bench.take();
+    assert_eq!(
+        told[0],
+        "Sickened: the containers could not be made within 120 s"
+    );
+}
+
+#[test]
+fn p7_one_sides_restart_keeps_the_other_side_waiting_neither_by_its_time_nor_by_failing() {
+    let stubborn = Side {
+        within: Duration::from_secs(600),
+        restart: RestartPolicy {
+            max_attempts: None,
+            ..alone().restart
+        },
+        ..next_of(alone())
+    };
+    let order = plan(1, change(alone(), stubborn));
+    let mut bench = Bench::running(&alone());
+    bench.order_for(&order, Target::Prepared, 600_000);
+    assert_eq!(bench.phase(), Some(Phase::Proving));
+    bench.obliging = false;
+    bench.exits(Slot::Green, 2, 1);
+    let next = Action::Start {
+        slot: Slot::Green,
+        revision: revision(2),
+    };
+    for _ in 0..6 {
+        bench.pass_time(30_000);
+        bench.failed(next, true, "no space left on device");
+    }
+    bench.exits(Slot::Blue, 1, 1);
+    bench.pass_time(1_000);
+    let start = Action::Start {
+        slot: Slot::Blue,
+        revision: revision(1),
+    };
+    assert_eq!(bench.restart(), Some(start), "the other one has failed");
+    bench.pass_time(30_000);
+    assert_eq!(bench.upkeep(), [start, next]);
 }
 
 /// Two replicas, never started again by their policy; the second one hangs, and is about to be halted.
@@ -380,7 +481,7 @@ fn hanging() -> (Bench, Side, Action) {
     bench.obliging = false;
     bench.sample_one(Slot::Blue, 2, false, 3);
     bench.take();
-    let halt = bench.berth.want(at(bench.now)).act;
+    let halt = bench.restart();
     (bench, side, halt.expect("it is to be halted"))
 }
 
@@ -404,7 +505,7 @@ fn p1_a_replica_that_is_being_halted_gets_no_requests_again_however_it_answers()
         slot: Slot::Blue,
         revision: revision(1),
     };
-    let wanted = bench.berth.want(at(bench.now)).act;
+    let wanted = bench.restart();
     assert_eq!(wanted, Some(start), "whatever its policy says");
 }
 
@@ -421,19 +522,19 @@ fn what_comes_round_after_a_halt_that_failed_is_not_halted_again_and_passes_in_t
     // An engine that failed may have asked it to stop, or may yet: for its grace time and three seconds.
     let (mut bench, _, halt) = hanging();
     bench.tell(Event::Began(halt));
-    bench.fails(true, "no answer in time");
+    bench.failed(halt, true, "no answer in time");
     bench.sample_one(Slot::Blue, 2, true, 5);
     bench.pass_time(7_999);
     bench.told(&[]);
     let want = bench.berth.want(at(bench.now));
-    assert_eq!(want.act, None, "it answers well");
+    assert_eq!(want.upkeep, [], "it answers well");
     bench.pass_time(1);
     bench.told(&["Passed blue 2"]);
 
     // One that vanished meanwhile has not.
     let (mut bench, _, halt) = hanging();
     bench.tell(Event::Began(halt));
-    bench.fails(true, "no answer in time");
+    bench.failed(halt, true, "no answer in time");
     bench.sample_one(Slot::Blue, 2, true, 5);
     bench.vanishes_one(Slot::Blue, 1, 2);
     bench.pass_time(8_000);
@@ -444,11 +545,11 @@ fn what_comes_round_after_a_halt_that_failed_is_not_halted_again_and_passes_in_t
 fn p11_nothing_is_halted_beside_what_may_be_stopped_already() {
     let (mut bench, _, halt) = hanging();
     bench.tell(Event::Began(halt));
-    bench.fails(true, "no answer in time");
+    bench.failed(halt, true, "no answer in time");
     // The second one answers again, the first one hangs: each slot keeps one that is left alone.
     bench.sample_one(Slot::Blue, 2, true, 5);
     bench.sample_one(Slot::Blue, 1, false, 3);
-    let halts = |bench: &Bench| bench.berth.want(at(bench.now)).act;
+    let halts = Bench::restart;
     bench.pass_time(7_999);
     assert_eq!(halts(&bench), None);
     bench.pass_time(1);
@@ -465,7 +566,7 @@ fn p11_nothing_is_halted_beside_what_may_be_stopped_already() {
     bench.sample_one(Slot::Blue, 1, false, 3);
     assert_eq!(halts(&bench), Some(first));
     bench.tell(Event::Began(first));
-    bench.fails(true, "no answer in time");
+    bench.failed(first, true, "no answer in time");
     bench.sample_one(Slot::Blue, 2, false, 3);
     bench.pass_time(8_000);
     assert_eq!(halts(&bench), Some(halt));
@@ -477,7 +578,7 @@ fn p1_a_started_agent_believes_that_what_hung_is_being_stopped() {
     bench.restart_agent(false);
     bench.look();
     let want = bench.berth.want(at(bench.now));
-    assert_eq!(want.act, None, "it is asked first");
+    assert_eq!(want.upkeep, [], "it is asked first");
     bench.pass(Slot::Blue);
     bench.take();
     bench.sample_one(Slot::Blue, 2, true, 5);

@@ -129,14 +129,14 @@ fn an_incumbent_that_will_not_start_is_tried_again_and_again() {
     let mut bench = Bench::serving(&plan);
     bench.obliging = false;
     bench.order(&plan, Target::Reverted);
-    let stop = bench.berth.want(at(bench.now)).act.unwrap();
+    let stop = bench.step().unwrap();
     bench.perform(stop);
     bench.tell(Event::Did(stop));
     assert_eq!(bench.phase(), Some(Phase::Reviving));
     for _ in 0..10 {
         bench.fails(true, "no space left on device");
-        assert_eq!(bench.berth.want(at(bench.now)).act, None);
-        while bench.berth.want(at(bench.now)).act.is_none() {
+        assert_eq!(bench.step(), None);
+        while bench.step().is_none() {
             let again = bench.berth.deadline(at(bench.now)).unwrap();
             bench.now = again.at.as_nanos() / 1_000_000;
         }
@@ -223,7 +223,7 @@ fn p5_an_incumbent_that_can_not_be_stopped_takes_its_traffic_back() {
     bench.order(&plan, SERVING);
     bench.fails(false, "permission denied");
     bench.order(&plan, Target::Reverted);
-    let stop = bench.berth.want(at(bench.now)).act.unwrap();
+    let stop = bench.step().unwrap();
     bench.tell(Event::Did(stop));
     assert_eq!(bench.phase(), Some(Phase::Reviving));
     bench.pass(Slot::Blue);
@@ -231,7 +231,7 @@ fn p5_an_incumbent_that_can_not_be_stopped_takes_its_traffic_back() {
     assert_eq!(waited.what, "the incumbent to stop");
     let end = waited.at.as_nanos() / 1_000_000;
     while bench.now < end {
-        if bench.berth.want(at(bench.now)).act.is_some() {
+        if bench.step().is_some() {
             bench.fails(false, "permission denied");
         }
         let next = bench.berth.deadline(at(bench.now)).unwrap();

@@ -231,7 +231,7 @@ fn checking() -> Bench {
     assert_eq!(bench.phase(), Some(Phase::Prepared));
     bench.obliging = false;
     bench.order(&plan, SERVING);
-    let prove = bench.berth.want(at(bench.now)).act.expect("a proof");
+    let prove = bench.step().expect("a proof");
     bench.tell(Event::Did(prove));
     assert_eq!(bench.phase(), Some(Phase::Checking));
     bench
@@ -242,9 +242,9 @@ fn p7_a_smoke_check_that_fails_while_the_engine_is_away_judges_nobody() {
     // Found on real parts: dockerd restarted while a candidate was being checked, nginx answered
     // the check with 504, and a healthy release went back.
     let mut bench = checking();
-    let asked = bench.berth.want(at(bench.now)).act.expect("a smoke check");
+    let asked = bench.step().expect("a smoke check");
     bench.tell(Event::EngineLost);
-    assert_eq!(bench.berth.want(at(bench.now)).act, None);
+    assert_eq!(bench.step(), None);
     let failure = Failure {
         transient: false,
         reason: "/login answered 504".to_owned(),
@@ -253,7 +253,7 @@ fn p7_a_smoke_check_that_fails_while_the_engine_is_away_judges_nobody() {
     assert_eq!(bench.phase(), Some(Phase::Checking));
     bench.restart_engine();
     assert_ne!(
-        bench.berth.want(at(bench.now)).act,
+        bench.step(),
         Some(asked),
         "what must pass again is not asked"
     );
@@ -346,7 +346,7 @@ fn a_late_answer_means_nothing() {
         revision: crate::bench::revision(1),
     }));
     bench.told(&[]);
-    assert_eq!(bench.berth.want(at(bench.now)).act, None);
+    assert_eq!(bench.step(), None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod look;
 use std::collections::BTreeMap;
 
 use cutover_core::swap::{
-    Action, Berth, Event, Incarnation, Pace, Phase, Stamped, SwapOrder, Want,
+    Action, Berth, Event, Incarnation, Lane, Pace, Phase, Stamped, SwapOrder, UnderWay, Want,
 };
 use cutover_core::{RevisionNumber, Slot};
 
@@ -44,8 +44,8 @@ pub(crate) struct Keeper {
     pub(crate) berth: Berth,
     /// Facts that did not fit on the disk yet: nothing is said or done before they do.
     pub(crate) unsaved: Vec<Stamped>,
-    /// The action under way.
-    pub(crate) doing: Option<u64>,
+    /// The actions under way, fetching apart.
+    pub(crate) under_way: UnderWay,
     /// The image that is being had: no container is touched by it, so a restart goes on beside it.
     pub(crate) fetching: Option<(u64, RevisionNumber)>,
     probing: BTreeMap<(Slot, RevisionNumber, u32), (u64, Pace)>,
@@ -61,35 +61,22 @@ pub(crate) struct Keeper {
 pub(crate) struct Died;
 
 impl Keeper {
-    /// Whether an action can begin now, under this number.
-    fn takes_up(&mut self, action: Action, id: u64) -> bool {
+    /// The action that begins now in this lane, under this number.
+    fn takes_up(&mut self, want: &Want, lane: Lane, id: u64) -> Option<Action> {
         let candidate = self.berth.candidate().map(|settled| settled.side.revision);
         if self.berth.phase() != Some(Phase::Fetching) {
             self.fetching = None;
         }
-        match action {
-            Action::Fetch { revision } => {
-                let had = self.fetching.map(|(_, revision)| revision);
-                let begins = had != Some(revision) && candidate == Some(revision);
-                if begins {
-                    self.fetching = Some((id, revision));
-                }
-                begins
+        let action = self.under_way.next(want, lane)?;
+        if let Action::Fetch { revision } = action {
+            let had = self.fetching.map(|(_, revision)| revision);
+            if had == Some(revision) || candidate != Some(revision) {
+                return None;
             }
-            Action::Make { .. }
-            | Action::Start { .. }
-            | Action::Smoke { .. }
-            | Action::Prove(_)
-            | Action::Halt { .. }
-            | Action::Stop { .. }
-            | Action::Remove { .. } => {
-                let begins = self.doing.is_none();
-                if begins {
-                    self.doing = Some(id);
-                }
-                begins
-            }
+            self.fetching = Some((id, revision));
         }
+        self.under_way.began(lane, action);
+        Some(action)
     }
 
     /// Whether this was under way; it is over now.
@@ -97,7 +84,7 @@ impl Keeper {
         if matches!(action, Action::Fetch { .. }) {
             return self.fetching.take_if(|(of, _)| *of == id).is_some();
         }
-        self.doing.take_if(|of| *of == id);
+        self.under_way.ended(action);
         true
     }
 }
@@ -158,7 +145,7 @@ impl World {
             .map(|(service, facts)| Keeper {
                 berth: Berth::replay(self.services[service].id.clone(), facts),
                 unsaved: Vec::new(),
-                doing: None,
+                under_way: UnderWay::default(),
                 fetching: None,
                 probing: BTreeMap::new(),
                 known: BTreeMap::new(),
@@ -316,26 +303,36 @@ impl World {
             if let Some(out) = want.out.clone() {
                 self.take_out(host, service, out);
             }
-            let id = self.serial();
-            if let Some(action) = want.act
-                && self.keeper(host, service)?.takes_up(action, id)
-            {
-                self.begin(Doing {
-                    id,
-                    host,
-                    life: self.hosts[host].life,
-                    service,
-                    action,
-                    replica: 1,
-                    found: None,
-                });
-                let began = Event::Began(action);
-                let facts = self.keeper(host, service)?.berth.handle(now, began);
-                self.record(host, service, facts)?;
-                self.may_die(host, Fault::AgentDiesActing)?;
+            for lane in Lane::ALL {
+                self.take_up(host, service, lane)?;
             }
         }
         self.attend(host, service, &want)
+    }
+
+    /// Begins what is wanted in this lane and can.
+    fn take_up(&mut self, host: usize, service: usize, lane: Lane) -> Alive {
+        let now = self.hosts[host].clock(self.now);
+        let id = self.serial();
+        let keeper = self.keeper(host, service)?;
+        let want = keeper.berth.want(now);
+        let free = keeper.unsaved.is_empty();
+        let Some(action) = free.then(|| keeper.takes_up(&want, lane, id)).flatten() else {
+            return Ok(());
+        };
+        self.begin(Doing {
+            id,
+            host,
+            life: self.hosts[host].life,
+            service,
+            action,
+            replica: 1,
+            found: None,
+        });
+        let began = Event::Began(action);
+        let facts = self.keeper(host, service)?.berth.handle(now, began);
+        self.record(host, service, facts)?;
+        self.may_die(host, Fault::AgentDiesActing)
     }
 
     /// Samples, counts and wakes, as wanted.

@@ -2,6 +2,7 @@
 
 use cutover_core::Route;
 use cutover_core::spec::{Order, RestartCondition};
+use cutover_core::swap::Action;
 
 use crate::fault::Fault;
 use crate::host::{ContainerKey, State};
@@ -9,13 +10,12 @@ use crate::promises::{Promise, RestartWatch};
 use crate::queue::Happening;
 use crate::world::{S, World};
 
-/// The policy's delay, the engine, and steps that are short in these worlds.
+/// The policy's delay, and the engine.
 const WITHIN: u64 = 6 * S;
 /// What ran for its policy's window is started without a longer wait.
 const STEADY: u64 = 6 * S;
 /// What keeps an agent from its engine, its disk or its route.
-const HINDERS: [Fault; 6] = [
-    Fault::StartSlow,
+const HINDERS: [Fault; 5] = [
     Fault::ActionFails,
     Fault::ActionFailsForGood,
     Fault::ReplyLost,
@@ -59,7 +59,13 @@ impl World {
         let Some(agent) = this.agent.as_ref().filter(|_| same && this.up) else {
             return;
         };
-        let berth = &agent.keepers[service].berth;
+        // Some starts are slow; this one waits for nobody.
+        let start = Action::Start { slot, revision };
+        let keeper = &agent.keepers[service];
+        if keeper.under_way.actions().any(|action| action == start) {
+            return;
+        }
+        let berth = &keeper.berth;
         let current = berth.current();
         let ours = current
             .is_some_and(|settled| (settled.slot, settled.side.revision) == (slot, revision));
