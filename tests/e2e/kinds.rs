@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bollard::query_parameters::InspectContainerOptions;
 use cutover_tests::fleet::{Fleet, PORT};
 use cutover_tests::load::{Kind, Load, Running, Tally};
 use cutover_tests::{image, root_or_skip, wait};
@@ -122,6 +123,40 @@ async fn p2_recreate_never_runs_two_at_once_and_a_bad_release_brings_the_old_one
     assert!(out.contains("not healthy within 4 s"), "{out}{err}");
     assert_old_one_back(&fleet, 2, 3).await;
     assert_all_answer(&fleet, "2");
+}
+
+/// Its successor is made while it runs, and can't have the name yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p2_a_service_with_a_fixed_container_name_is_recreated_and_keeps_its_name() {
+    if !root_or_skip("p2_a_service_with_a_fixed_container_name_is_recreated_and_keeps_its_name") {
+        return;
+    }
+    let fleet = Fleet::start_light(1).await;
+    let images = [
+        image::web(&fleet.engine, "1").await,
+        image::web(&fleet.engine, "2").await,
+        image::web(&fleet.engine, "never-ready").await,
+    ];
+    let file = |image: &str| {
+        let text = web(image, SHORT, "    container_name: the-web\n");
+        fleet.compose("compose.yaml", &text.replace("within: 15s", "within: 4s"))
+    };
+    let named = async || {
+        let client = fleet.engine.client();
+        let found = client.inspect_container("the-web", None::<InspectContainerOptions>);
+        found.await.ok()?.id
+    };
+    let id = async |revision| Some(container(&fleet, "h1", revision).await?.id);
+    fleet.ok(&["deploy", "-f", &file(&images[0])]);
+    assert_eq!(named().await, id(1).await);
+    fleet.ok(&["deploy", "-f", &file(&images[1])]);
+    assert_one_at_a_time(&fleet, 1, 2).await;
+    assert_eq!(named().await, id(2).await);
+    let (code, out, err) = fleet.run(&["deploy", "-f", &file(&images[2])]);
+    assert_eq!(code, 3, "{out}{err}");
+    assert!(out.contains("not healthy within 4 s"), "{out}{err}");
+    assert_old_one_back(&fleet, 2, 3).await;
+    assert_eq!(named().await, id(2).await);
 }
 
 /// Connections that come and go, and some that stay.

@@ -74,8 +74,9 @@ impl Docker {
                 .filter(|words| !words.is_empty());
             body.entrypoint = Some(words.unwrap_or_else(|| vec![String::new()]));
         }
-        let engine_name = engine_name_for(plan, &name);
-        self.vacate(&doing, &engine_name, plan.identity).await?;
+        let wanted = engine_name_for(plan, &name);
+        let free = self.vacate(&doing, &wanted, plan.identity).await?;
+        let engine_name = if free { wanted } else { name };
         let options = CreateContainerOptionsBuilder::default()
             .name(&engine_name)
             .build();
@@ -198,7 +199,7 @@ impl Docker {
         Ok(())
     }
 
-    /// Gives a container that is used again the user's fixed name back.
+    /// Gives a container that is there the user's fixed name, unless a sibling runs under it.
     async fn give_name(
         &self,
         doing: &str,
@@ -210,15 +211,18 @@ impl Docker {
         if engine_name(found) == wanted {
             return Ok(());
         }
-        self.vacate(doing, &wanted, plan.identity).await?;
+        if !self.vacate(doing, &wanted, plan.identity).await? {
+            return Ok(());
+        }
         self.rename(doing, found.id.as_deref().unwrap_or_default(), &wanted)
             .await
     }
 
     /// Makes the engine's name free: a parked container of the same service that bears it takes its own name.
-    async fn vacate(&self, doing: &str, wanted: &str, identity: &Identity) -> Result<(), Error> {
+    /// `false`: one that runs keeps it; its successor, made before it stops, asks again when it starts.
+    async fn vacate(&self, doing: &str, wanted: &str, identity: &Identity) -> Result<bool, Error> {
         let Some(holder) = self.inspect(wanted).await? else {
-            return Ok(());
+            return Ok(true);
         };
         let labels = labels_of(&holder);
         let ours = labels
@@ -232,9 +236,11 @@ impl Docker {
             .and_then(|labels| labels.get(labels::NAME))
             .filter(|own| *own != wanted);
         match own_name {
-            Some(own) if ours && sibling && !state(holder.state.as_ref()).is_up() => {
+            Some(_) if ours && sibling && state(holder.state.as_ref()).is_up() => Ok(false),
+            Some(own) if ours && sibling => {
                 self.rename(doing, holder.id.as_deref().unwrap_or_default(), own)
-                    .await
+                    .await?;
+                Ok(true)
             }
             Some(_) | None => {
                 let found = format!("the name {wanted} is taken: {}", self.stranger_is(&holder));
