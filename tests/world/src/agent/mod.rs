@@ -178,20 +178,22 @@ impl World {
                 self.tell(host, service, Event::EngineLost)?;
             }
         }
-        if self
-            .agent(host)?
-            .keepers
-            .iter()
-            .all(|keeper| keeper.unsaved.is_empty())
-        {
-            self.hosts[host].disk.boot_id = self.hosts[host].boot_id;
-        }
+        self.note_boot(host)?;
         let life = self.hosts[host].life;
         self.list(host);
         let after = self.chance.between(10 * MS, 200 * MS);
         self.later(after, Happening::Dials { host, life });
         self.later(REPORT_EVERY, Happening::AgentReports { host, life });
         self.later(LIST_EVERY, Happening::AgentLists { host, life });
+        Ok(())
+    }
+
+    /// What it keeps is of this boot from here on.
+    fn note_boot(&mut self, host: usize) -> Alive {
+        let mut keepers = self.agent(host)?.keepers.iter();
+        if keepers.all(|keeper| keeper.unsaved.is_empty()) {
+            self.hosts[host].disk.boot_id = self.hosts[host].boot_id;
+        }
         Ok(())
     }
 
@@ -267,6 +269,7 @@ impl World {
         if self.lives(host, life) {
             let _ = self
                 .save(host, service)
+                .and_then(|()| self.note_boot(host))
                 .and_then(|()| self.pursue(host, service, true));
         }
     }
