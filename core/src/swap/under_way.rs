@@ -8,7 +8,7 @@ use crate::route::Slot;
 use crate::swap::event::{Action, Want};
 
 /// Whose turn an action takes. Of each there is one, and none waits for another, unless both are about the
-/// same containers.
+/// same slot or revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// What should run in a slot is kept running.
@@ -18,7 +18,7 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// All, in the order in which they are looked at: what serves comes first.
+    /// All, in the order in which they are looked at: what should run comes before the step.
     pub const ALL: [Self; 3] = [
         Self::Upkeep(Slot::Blue),
         Self::Upkeep(Slot::Green),

@@ -128,8 +128,8 @@ impl Berth {
     }
 
     /// What is wanted now besides the step: restarts, and halts of what hangs, one of a slot. They wait for
-    /// no step of the swap: that may be a long one, and meanwhile nobody serves. Each side has its own
-    /// patience, and the step has, so none keeps another waiting by failing.
+    /// no step of the swap: that may be a long one, and meanwhile nobody serves. Each side's restarts have
+    /// their own patience, so a failing one keeps neither the other side nor the step waiting.
     fn upkeep_wanted(&self, now: Moment, flipping: bool) -> Vec<Action> {
         if !self.may_act(flipping) {
             return Vec::new();
