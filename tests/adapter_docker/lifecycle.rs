@@ -6,9 +6,9 @@ use std::time::Instant;
 use cutover_agent::docker::{Class, State};
 use cutover_core::Slot;
 use cutover_core::spec::{ContainerSpec, Mount, MountSource, Network, Resources};
-use cutover_tests::root_or_skip;
+use cutover_tests::{root_or_skip, wait};
 
-use crate::world::{SECOND, World, chain, identity, shell_image, words};
+use crate::world::{SECOND, SOON, World, chain, identity, shell_image, words};
 
 #[tokio::test]
 async fn the_engine_says_what_it_is() {
@@ -292,10 +292,9 @@ async fn a_fixed_name_goes_from_revision_to_revision_and_back() {
         ])
     };
     assert_eq!(named(), first);
-    // Its successor is made before it is stopped.
+    // Its successor is made before it is stopped, and started after.
     assert!(world.create(&two, &spec, 11).await.unwrap().made);
-    assert_eq!(named(), first, "while it runs it keeps the name");
-
+    assert_eq!(named(), first, "it runs");
     world.docker.stop(&first, SECOND).await.unwrap();
     let second = world.run(&two, &spec, 11).await;
     assert_eq!(named(), second);
@@ -310,7 +309,48 @@ async fn a_fixed_name_goes_from_revision_to_revision_and_back() {
     world.docker.start(&first).await.unwrap();
     assert_eq!(named(), first);
     assert_eq!(world.docker.list().await.unwrap().found.len(), 2);
+
+    // Where both run, as with `order: start-first`, it goes on when the first one stops.
+    world.docker.start(&second).await.unwrap();
+    assert_eq!(named(), first);
+    world.docker.stop(&first, SECOND).await.unwrap();
+    assert_eq!(named(), second);
+
+    // One that ended by itself keeps it, unless another one starts.
+    world.docker.kill(&second, "SIGKILL").await.unwrap();
+    wait::until(SOON, "it to be dead", async || {
+        let found = world.docker.look(&second).await.unwrap();
+        !found.is_some_and(|found| found.state.is_up())
+    })
+    .await;
+    assert_eq!(named(), second);
+    world.docker.start(&first).await.unwrap();
+    assert_eq!(named(), first);
+    world.docker.start(&second).await.unwrap();
+    assert_eq!(named(), first);
+    world.docker.stop(&second, SECOND).await.unwrap();
     assert!(world.docker.remove(&second).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_fixed_name_that_a_stranger_bears_is_refused_before_anything_is_made() {
+    if !root_or_skip("a_fixed_name_that_a_stranger_bears_is_refused_before_anything_is_made") {
+        return;
+    }
+    let world = World::new("fixed-stranger").await;
+    let spec = ContainerSpec {
+        container_name: Some("the-cache".to_owned()),
+        ..world.spec()
+    };
+    world.stranger("the-cache", 30).await;
+    let refused = world
+        .create(&identity("shop/cache", 1, Slot::Blue), &spec, 12)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.class(), Class::Conflict);
+    let said = chain(&refused);
+    assert!(said.contains("the name the-cache is taken"), "{said}");
+    assert_eq!(world.docker.list().await.unwrap().found.len(), 0);
 }
 
 #[tokio::test]

@@ -18,7 +18,8 @@ use cutover_core::spec::{ContainerSpec, Healthcheck, MountSource};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::labels::{GENERATION, SPEC};
+use super::labels::{FIXED_NAME, GENERATION, SPEC};
+use super::naming::fixed_name;
 use super::{Identity, files, hex};
 
 /// One replica as it shall be.
@@ -44,6 +45,7 @@ pub(super) fn body(
     let spec = plan.spec;
     let mut labels: HashMap<_, _> = spec.labels.clone().into_iter().collect();
     labels.extend(plan.identity.labels(host, name));
+    labels.extend(fixed_name(plan).map(|fixed| (FIXED_NAME.to_owned(), fixed.to_owned())));
     let mut body = ContainerCreateBody {
         image: Some(image(spec).to_owned()),
         hostname: spec.hostname.clone(),

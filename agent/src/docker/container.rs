@@ -65,6 +65,7 @@ impl Docker {
                     let found = "it ran without the engine's knowledge, and was stopped";
                     return Err(Error::refused(doing, Class::LeftOver, found));
                 }
+                self.take_fixed_name(&doing, &found).await?;
                 let options = None::<StartContainerOptions>;
                 self.limited(self.limits().start, client.start_container(&id, options))
                     .await
@@ -139,6 +140,7 @@ impl Docker {
         let id = found.id.clone().unwrap_or_default();
         let before = state(found.state.as_ref());
         if !before.is_up() && self.end_leftovers(&doing, &found, grace).await? != Leftover::Known {
+            self.leave_fixed_name(&doing, &found).await?;
             return Ok(Some(before));
         }
         let client = self.client(&doing)?;
@@ -161,6 +163,7 @@ impl Docker {
             .limited(limit, client.stop_container(&id, Some(options)))
             .await;
         present(self.told(&doing, answer))?;
+        self.leave_fixed_name(&doing, &found).await?;
         Ok(self
             .inspect(&id)
             .await?

@@ -2,10 +2,10 @@
 //! one that is there already.
 
 use bollard::models::{ContainerInspectResponse, EndpointSettings, NetworkConnectRequest};
-use bollard::query_parameters::{CreateContainerOptionsBuilder, RenameContainerOptionsBuilder};
+use bollard::query_parameters::CreateContainerOptionsBuilder;
 use cutover_core::spec::{ContainerSpec, MountSource};
 
-use super::found::{engine_name, labels_of, state};
+use super::found::{labels_of, state};
 use super::{Class, ContainerPlan, Docker, Error, Identity, State, body, labels, present};
 
 /// What [`Docker::create`] did.
@@ -33,6 +33,7 @@ impl Docker {
         let name = self.name_of(plan.identity);
         let doing = format!("creating container {name}");
         self.ensure_surroundings(&doing, plan).await?;
+        self.may_bear(&doing, plan).await?;
         self.materialise(&name, plan.spec).await?;
         let mut body = body::body(plan, self.host(), &name, &self.shared.settings.files);
         if let Some(existing) = self.owned(&doing, &name).await? {
@@ -45,7 +46,6 @@ impl Docker {
                 .and_then(|labels| labels.get(labels::SPEC));
             let alike = wanted == labels_of(&existing).and_then(|labels| labels.get(labels::SPEC));
             if alike && self.networks_still_there(&existing).await? {
-                self.give_name(&doing, plan, &name, &existing).await?;
                 self.join(&doing, plan.spec, &existing).await?;
                 return Ok(Created {
                     state: state(existing.state.as_ref()),
@@ -74,12 +74,7 @@ impl Docker {
                 .filter(|words| !words.is_empty());
             body.entrypoint = Some(words.unwrap_or_else(|| vec![String::new()]));
         }
-        let wanted = engine_name_for(plan, &name);
-        let free = self.vacate(&doing, &wanted, plan.identity).await?;
-        let engine_name = if free { wanted } else { name };
-        let options = CreateContainerOptionsBuilder::default()
-            .name(&engine_name)
-            .build();
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let answer = self
             .limited(
                 self.limits().make,
@@ -198,76 +193,6 @@ impl Docker {
         }
         Ok(())
     }
-
-    /// Gives a container that is there the user's fixed name, unless a sibling runs under it.
-    async fn give_name(
-        &self,
-        doing: &str,
-        plan: &ContainerPlan<'_>,
-        name: &str,
-        found: &ContainerInspectResponse,
-    ) -> Result<(), Error> {
-        let wanted = engine_name_for(plan, name);
-        if engine_name(found) == wanted {
-            return Ok(());
-        }
-        if !self.vacate(doing, &wanted, plan.identity).await? {
-            return Ok(());
-        }
-        self.rename(doing, found.id.as_deref().unwrap_or_default(), &wanted)
-            .await
-    }
-
-    /// Makes the engine's name free: a parked container of the same service that bears it takes its own name.
-    /// `false`: one that runs keeps it; its successor, made before it stops, asks again when it starts.
-    async fn vacate(&self, doing: &str, wanted: &str, identity: &Identity) -> Result<bool, Error> {
-        let Some(holder) = self.inspect(wanted).await? else {
-            return Ok(true);
-        };
-        let labels = labels_of(&holder);
-        let ours = labels
-            .and_then(|labels| labels.get(labels::HOST))
-            .map(String::as_str)
-            == Some(self.host().as_str());
-        let sibling = labels.is_some_and(|l| {
-            Identity::read(l).is_ok_and(|other| other.service == identity.service)
-        });
-        let own_name = labels
-            .and_then(|labels| labels.get(labels::NAME))
-            .filter(|own| *own != wanted);
-        match own_name {
-            Some(_) if ours && sibling && state(holder.state.as_ref()).is_up() => Ok(false),
-            Some(own) if ours && sibling => {
-                self.rename(doing, holder.id.as_deref().unwrap_or_default(), own)
-                    .await?;
-                Ok(true)
-            }
-            Some(_) | None => {
-                let found = format!("the name {wanted} is taken: {}", self.stranger_is(&holder));
-                Err(Error::refused(doing, Class::Conflict, found))
-            }
-        }
-    }
-
-    async fn rename(&self, doing: &str, id: &str, to: &str) -> Result<(), Error> {
-        let options = RenameContainerOptionsBuilder::default().name(to).build();
-        let answer = self
-            .limited(
-                self.limits().make,
-                self.client(doing)?.rename_container(id, options),
-            )
-            .await;
-        self.told(doing, answer)
-    }
-}
-
-/// The engine's name: the user's fixed one, for the first replica.
-fn engine_name_for(plan: &ContainerPlan<'_>, name: &str) -> String {
-    plan.spec
-        .container_name
-        .clone()
-        .filter(|_| plan.identity.replica == 1)
-        .unwrap_or_else(|| name.to_owned())
 }
 
 /// `a-b` + `c` and `a` + `b-c` give one name; only the labels tell whose container it is.

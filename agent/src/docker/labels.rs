@@ -17,6 +17,8 @@ const REPLICA: &str = "dev.cutover.replica";
 pub(super) const GENERATION: &str = "dev.cutover.generation";
 /// `APP-SERVICE-REV-N`, also while the engine knows it by the user's fixed name.
 pub(super) const NAME: &str = "dev.cutover.name";
+/// The user's fixed name, which it bears while it runs.
+pub(super) const FIXED_NAME: &str = "dev.cutover.fixed-name";
 /// A hash of how it was made.
 pub(super) const SPEC: &str = "dev.cutover.spec";
 

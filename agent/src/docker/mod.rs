@@ -26,6 +26,7 @@ mod image;
 mod labels;
 mod leftover;
 mod logs;
+mod naming;
 mod network;
 mod process;
 
@@ -82,6 +83,8 @@ struct Shared {
     client: OnceLock<bollard::Docker>,
     /// Held by who makes a network.
     networks: tokio::sync::Mutex<()>,
+    /// Held by who gives a fixed name, or takes it back.
+    names: tokio::sync::Mutex<()>,
 }
 
 /// What the engine says of itself.
@@ -136,6 +139,7 @@ impl Docker {
                 suffix,
                 client: OnceLock::new(),
                 networks: tokio::sync::Mutex::default(),
+                names: tokio::sync::Mutex::default(),
             }),
         }
     }
