@@ -227,6 +227,22 @@ mod tests {
         }))
     }
 
+    /// A parked revision was removed; the reading after it finds the one that serves so.
+    fn removed_and_read(began: Moment, state: State) -> Wake {
+        Wake::Acted {
+            service: service(),
+            action: Action::Remove {
+                slot: Slot::Blue,
+                revision: revision(7),
+            },
+            result: Ok(()),
+            found: Some(Reading {
+                began,
+                found: vec![found(8, Slot::Green, state)],
+            }),
+        }
+    }
+
     #[tokio::test]
     async fn after_a_death_the_containers_are_read_even_if_that_was_under_way() {
         let now = Moment::from_millis(1000);
@@ -276,19 +292,7 @@ mod tests {
                 error: String::new(),
                 at: SystemTime::now(),
             });
-            let acted = Wake::Acted {
-                service: service(),
-                action: Action::Remove {
-                    slot: Slot::Blue,
-                    revision: revision(7),
-                },
-                result: Ok(()),
-                found: Some(Reading {
-                    began: now,
-                    found: vec![found(8, Slot::Green, ended)],
-                }),
-            };
-            bed.wake(now, acted);
+            bed.wake(now, removed_and_read(now, ended));
             // Its policy is never to start it again; that an engine took it along is no death of its own.
             assert_eq!(bed.under_way(), then);
             assert_eq!(
@@ -304,21 +308,9 @@ mod tests {
         let at = Moment::from_millis;
         let mut bed = Bed::new();
         bed.list(at(1_000), &[(8, Slot::Green, true)]);
-        let stale = Reading {
-            began: at(999),
-            found: vec![found(8, Slot::Green, State::Created(String::new()))],
-        };
-        let acted = Wake::Acted {
-            service: service(),
-            action: Action::Remove {
-                slot: Slot::Blue,
-                revision: revision(7),
-            },
-            result: Ok(()),
-            found: Some(stale),
-        };
+        let stale = removed_and_read(at(999), State::Created(String::new()));
         assert!(!bed.helm.listing.busy);
-        bed.wake(at(1_100), acted);
+        bed.wake(at(1_100), stale);
         assert_eq!(bed.helm.posts[&service()].lives.len(), 1);
         assert!(bed.helm.listing.busy, "they are read anew");
     }
