@@ -35,11 +35,11 @@ const LAST_LINES: u32 = 200;
 const LAST_BYTES: usize = 32 * 1024;
 
 impl Docker {
-    /// Makes the container run, and proves that it has its address.
+    /// Makes the container run, under its fixed name where it has one, and proves that it has its address.
     ///
     /// # Errors
     /// [`Class::NotFound`]: there is none, or its network is gone: create it again.
-    /// [`Class::Conflict`]: somebody holds its address, named in the error. [`Class::NoSpace`].
+    /// [`Class::Conflict`]: a stranger has its address or fixed name, named in the error. [`Class::NoSpace`].
     /// [`Class::LeftOver`]: it ran without the engine's knowledge, and was ended: ask again.
     pub async fn start(&self, name: &str) -> Result<State, Error> {
         let doing = format!("starting container {name}");
@@ -101,7 +101,7 @@ impl Docker {
         Ok(reached)
     }
 
-    /// Parks the container: asks it to stop by its stop signal, kills it after `grace`, keeps it.
+    /// Parks the container: asks it to stop by its stop signal, kills it after `grace`, keeps it under its own name.
     ///
     /// `None`: there is none of that name.
     ///

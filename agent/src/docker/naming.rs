@@ -1,11 +1,11 @@
 //! The user's fixed name (`container_name`), which one container of the engine can bear.
 //!
 //! Kept true: a container is made and parked under its own name, and bears the fixed one while it runs: whoever asks the
-//! engine by that name finds what serves. Where two run, the one that came first bears it until it stops.
+//! engine by that name finds what runs. Where two run, the one that came first bears it until it stops. It does not know which
+//! of them gets requests.
 
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RenameContainerOptionsBuilder};
-
 use cutover_core::ServiceId;
 
 use super::found::{labels_of, state};
