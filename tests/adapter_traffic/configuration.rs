@@ -64,6 +64,39 @@ async fn the_same_sites_again_reload_nothing_and_other_ones_reload_once() {
     );
 }
 
+// Hundreds of files a site: a host with many services would not hear of a death meanwhile.
+#[tokio::test(flavor = "current_thread")]
+async fn p1_the_loop_goes_on_while_the_routes_of_many_sites_are_prepared() {
+    const SITES: usize = 20;
+    let bed = Bed::new().await;
+    let name = |n: usize| format!("s{n:02}");
+    let site = |n: usize| Site {
+        listeners: vec![http(80, Some(&name(n)), "/")],
+        ..bed.site(&format!("shop/{}", name(n)))
+    };
+    let sites: Vec<Site> = (0..SITES).map(site).collect();
+    let made = |n: usize| {
+        let link = bed.paths.routes.join("shop").join(name(n)).join("current");
+        fs::symlink_metadata(link).is_ok()
+    };
+    let mut looks = 0;
+    let looking = async {
+        loop {
+            looks += usize::from(made(0) && !made(SITES - 1));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        ensured = bed.traffic.ensure(&sites) => assert!(ensured.unwrap().reloaded),
+        () = looking => {}
+    }
+    assert!(made(SITES - 1));
+    assert!(
+        looks > 0,
+        "nobody could look between the first site and the last"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_request_of_an_old_worker_is_finished_and_its_worker_reported() {
     let bed = Bed::new().await;

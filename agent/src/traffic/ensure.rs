@@ -1,6 +1,8 @@
 //! Making nginx carry the sites: write, test, reload, wait, prove.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cutover_core::ServiceId;
@@ -8,7 +10,7 @@ use tokio::time::Instant;
 
 use super::conf::Conf;
 use super::error::Cause;
-use super::plan::{check_socket_room, plan};
+use super::plan::{Plan, check_socket_room, plan};
 use super::process::{self, Build, Crew, LogTail};
 use super::prove::{Patience, prove};
 use super::sockets::remove_stale_sockets;
@@ -48,17 +50,9 @@ pub(super) async fn ensure(traffic: &Traffic, sites: &[Site]) -> Result<Ensured,
             "the agent ended while a configuration of nginx was being tried; the former one is back"
         );
     }
-    let build = process::build(paths).await?;
     let plan = plan(paths, sites)?;
+    let (build, crew) = tokio::try_join!(process::build(paths), prepared(traffic, &plan))?;
     let (fingerprint, files) = render::render(&plan, paths, traffic.signals_socket(), &build)?;
-    for keyed in &plan.sites {
-        routes::prepare(&paths.routes, &paths.runtime, keyed).map_err(|source| Error::File {
-            doing: "prepare the routes in",
-            path: routes::directory(&paths.routes, &keyed.site.service),
-            source,
-        })?;
-    }
-    let crew = process::crew(paths);
     let held = conf.holds(&fingerprint, &files);
     if held && (crew.master.is_some() || !crew.orphans.is_empty()) {
         let mut ensured = Ensured {
@@ -97,6 +91,38 @@ pub(super) async fn ensure(traffic: &Traffic, sites: &[Site]) -> Result<Ensured,
     }
 }
 
+/// Prepares the routes of all sites, and looks who runs. Beside the loop: these are hundreds of files a site, and every
+/// process of the host.
+async fn prepared(traffic: &Traffic, plan: &Plan<'_>) -> Result<Crew, Error> {
+    let sites: Vec<Site> = plan.sites.iter().map(|keyed| keyed.site.clone()).collect();
+    let (paths, alone) = (traffic.paths.clone(), traffic.alone.clone());
+    let work = move || {
+        for site in &sites {
+            let service = &site.service;
+            let prepare = || routes::prepare(&paths.routes, &paths.runtime, site);
+            let prepared = alone.with(service, prepare);
+            let outlives = || routes::outlive(&paths.routes, &paths.runtime, service);
+            prepared
+                .and_then(|()| outlives())
+                .map_err(|source| unprepared(routes::directory(&paths.routes, service), source))?;
+        }
+        Ok(process::crew(&paths))
+    };
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.unwrap_or_else(|panicked| {
+        let routes = traffic.paths.routes.clone();
+        Err(unprepared(routes, io::Error::other(panicked)))
+    })
+}
+
+fn unprepared(path: PathBuf, source: io::Error) -> Error {
+    Error::File {
+        doing: "prepare the routes in",
+        path,
+        source,
+    }
+}
+
 /// With the place of a default server that nginx did not name, out of the configuration without ours.
 async fn named(error: Error, paths: &Paths) -> Error {
     let Error::DefaultTaken {
@@ -117,7 +143,7 @@ async fn take(
     traffic: &Traffic,
     sites: &[Site],
     conf: &Conf<'_>,
-    plan: &super::plan::Plan<'_>,
+    plan: &Plan<'_>,
     crew: &Crew,
     build: &Build,
 ) -> Result<Ensured, Error> {

@@ -29,6 +29,7 @@
 //! agent; nginx's workers must be able to enter `routes` and `runtime`.
 
 mod admin;
+mod alone;
 mod conf;
 mod disk;
 mod ensure;
@@ -52,6 +53,8 @@ use cutover_core::spec::Listener;
 use cutover_core::{Route, ServiceId, Slot};
 
 use crate::signals::Signals;
+
+use alone::Alone;
 
 pub use ensure::Ensured;
 pub use error::{Error, RouteError, Unproved};
@@ -116,6 +119,7 @@ pub struct Paths {
 pub struct Traffic {
     paths: Paths,
     signals: Signals,
+    alone: Alone,
 }
 
 impl Traffic {
@@ -129,7 +133,11 @@ impl Traffic {
         ] {
             plan::check_path(path)?;
         }
-        Ok(Self { paths, signals })
+        Ok(Self {
+            paths,
+            signals,
+            alone: Alone::default(),
+        })
     }
 
     /// Makes nginx carry exactly these sites: writes, tests, reloads, waits for
@@ -145,7 +153,9 @@ impl Traffic {
     /// the first use of a weight). After a power cut the route is this one or
     /// the one before, never none; [`Traffic::settle`] makes it this one.
     pub fn switch(&self, service: &ServiceId, route: Route) -> io::Result<()> {
-        routes::switch(&self.paths.routes, service, route)
+        self.alone.with(service, || {
+            routes::switch(&self.paths.routes, service, route)
+        })
     }
 
     /// Makes the last switch and the last [`Traffic::set_out`] outlive a power cut.
@@ -162,7 +172,9 @@ impl Traffic {
     /// carry its share), or takes all of them in again. No reload. As backup of
     /// the other slot it stays in.
     pub fn set_out(&self, service: &ServiceId, slot: Slot, replica: Option<u32>) -> io::Result<()> {
-        routes::set_out(&self.paths.routes, service, slot, replica)
+        self.alone.with(service, || {
+            routes::set_out(&self.paths.routes, service, slot, replica)
+        })
     }
 
     /// The replica that is out of its slot, if one is.
@@ -183,7 +195,9 @@ impl Traffic {
 
     /// Forgets a service's routes, after an `ensure` without it.
     pub fn remove(&self, service: &ServiceId) -> io::Result<()> {
-        routes::remove(&self.paths.routes, &self.paths.runtime, service)
+        self.alone.with(service, || {
+            routes::remove(&self.paths.routes, &self.paths.runtime, service)
+        })
     }
 
     fn signals_socket(&self) -> &Path {

@@ -20,7 +20,7 @@ use cutover_core::spec::Protocol;
 use cutover_core::{Route, ServiceId, Slot, Weight};
 
 use super::disk::{Entry, fill, gone, link, open_directory, sync};
-use super::plan::{Keyed, key, variant};
+use super::plan::{key, variant};
 use super::{RouteError, Site};
 
 const BUCKETS: u8 = 100;
@@ -106,8 +106,8 @@ fn entries(route: Route) -> BTreeMap<String, Entry> {
 
 /// Makes (or mends) all that a site needs before nginx is told of it. A route
 /// that is there stays as it is; a new service's is `nobody`.
-pub(super) fn prepare(routes: &Path, runtime: &Path, keyed: &Keyed<'_>) -> io::Result<()> {
-    let (site, here) = (keyed.site, directory(routes, &keyed.site.service));
+pub(super) fn prepare(routes: &Path, runtime: &Path, site: &Site) -> io::Result<()> {
+    let (key, here) = (key(&site.service), directory(routes, &site.service));
     for open in [
         routes,
         runtime,
@@ -131,17 +131,22 @@ pub(super) fn prepare(routes: &Path, runtime: &Path, keyed: &Keyed<'_>) -> io::R
         state(&here, route)?;
     }
     for slot in Slot::ALL {
-        prepare_slot(&here, runtime, keyed, slot)?;
+        prepare_slot(&here, runtime, &key, site, slot)?;
     }
     if fs::symlink_metadata(here.join("current")).is_err() {
         point(&here, "current", "states", &name(Route::Nobody))?;
     }
-    link(&runtime.join(&keyed.key), &here.join("current"))?;
+    link(&runtime.join(&key), &here.join("current"))
+}
+
+/// Makes what was prepared outlive a power cut.
+pub(super) fn outlive(routes: &Path, runtime: &Path, service: &ServiceId) -> io::Result<()> {
+    let here = directory(routes, service);
     for durable in [
         &here.join("states"),
         &here.join("links"),
         &here,
-        &routes.join(site.service.app.as_str()),
+        &routes.join(service.app.as_str()),
     ] {
         sync(durable)?;
     }
@@ -149,8 +154,8 @@ pub(super) fn prepare(routes: &Path, runtime: &Path, keyed: &Keyed<'_>) -> io::R
     sync(runtime)
 }
 
-fn prepare_slot(here: &Path, runtime: &Path, keyed: &Keyed<'_>, slot: Slot) -> io::Result<()> {
-    let (site, slots) = (keyed.site, here.join("slots").join(slot.as_str()));
+fn prepare_slot(here: &Path, runtime: &Path, key: &str, site: &Site, slot: Slot) -> io::Result<()> {
+    let slots = here.join("slots").join(slot.as_str());
     open_directory(&slots)?;
     for out in outs(site, slot) {
         let ways = out_name(out);
@@ -174,12 +179,7 @@ fn prepare_slot(here: &Path, runtime: &Path, keyed: &Keyed<'_>, slot: Slot) -> i
                 .iter()
                 .filter(|listener| listener.protocol == Protocol::Tcp)
             {
-                let inner = inner_socket(
-                    runtime,
-                    &keyed.key,
-                    listener.listen,
-                    &variant(slot, warm, out),
-                );
+                let inner = inner_socket(runtime, key, listener.listen, &variant(slot, warm, out));
                 entries.insert(
                     format!("{}.sock", listener.listen),
                     Entry::Link(inner.display().to_string()),
