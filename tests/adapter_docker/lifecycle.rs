@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
-use cutover_agent::docker::{Class, State};
+use cutover_agent::docker::{Class, Identity, State};
 use cutover_core::Slot;
 use cutover_core::spec::{ContainerSpec, Mount, MountSource, Network, Resources};
 use cutover_tests::{root_or_skip, wait};
@@ -138,6 +138,56 @@ async fn what_was_made_otherwise_is_made_anew_unless_it_runs() {
     world.docker.stop(&name, SECOND).await.unwrap();
     let made = world.create(&web, &changed, 10).await.unwrap();
     assert!(made.made && made.id != before.id);
+}
+
+#[tokio::test]
+async fn what_is_not_as_it_would_be_made_is_known_before_it_is_started() {
+    if !root_or_skip("what_is_not_as_it_would_be_made_is_known_before_it_is_started") {
+        return;
+    }
+    let world = World::new("made").await;
+    let web = identity("shop/web", 1, Slot::Blue);
+    let mut spec = world.spec();
+    spec.networks.push(Network {
+        name: "made_default".to_owned(),
+        external: false,
+        aliases: Vec::new(),
+    });
+    spec.mounts.push(Mount {
+        target: "/etc/motd".to_owned(),
+        source: MountSource::Content {
+            name: "motd".to_owned(),
+            content: b"hello".to_vec(),
+            mode: 0o444,
+        },
+        read_only: true,
+    });
+    let made = async |identity: &Identity, spec: &ContainerSpec| {
+        let plan = world.plan(identity, spec, 10);
+        world.docker.is_made(&plan).await.unwrap()
+    };
+    assert!(!made(&web, &spec).await, "nothing was made");
+    let id = world.create(&web, &spec, 10).await.unwrap().id;
+    assert!(made(&web, &spec).await);
+
+    let mut changed = spec.clone();
+    changed.environment.insert("A".to_owned(), "1".to_owned());
+    assert!(!made(&web, &changed).await, "made of other words");
+    let other_slot = identity("shop/web", 1, Slot::Green);
+    assert!(!made(&other_slot, &spec).await, "made for the other slot");
+
+    world.docker_command(&["network", "disconnect", "made_default", &id]);
+    assert!(!made(&web, &spec).await, "not on its network");
+    assert!(!world.create(&web, &spec, 10).await.unwrap().made);
+    assert!(made(&web, &spec).await);
+
+    let folder = world.files().join(world.docker.name_of(&web));
+    for file in std::fs::read_dir(folder).unwrap() {
+        std::fs::write(file.unwrap().path(), "").unwrap();
+    }
+    assert!(!made(&web, &spec).await, "its file is empty");
+    world.create(&web, &spec, 10).await.unwrap();
+    assert!(made(&web, &spec).await);
 }
 
 #[tokio::test]

@@ -121,13 +121,21 @@ impl World {
         spec: &ContainerSpec,
         last: u8,
     ) -> Result<cutover_agent::docker::Created, Error> {
-        let plan = ContainerPlan {
+        self.docker.create(&self.plan(identity, spec, last)).await
+    }
+
+    pub(crate) fn plan<'a>(
+        &'a self,
+        identity: &'a Identity,
+        spec: &'a ContainerSpec,
+        last: u8,
+    ) -> ContainerPlan<'a> {
+        ContainerPlan {
             identity,
             address: self.address(last),
             network: &self.network.name,
             spec,
-        };
-        self.docker.create(&plan).await
+        }
     }
 
     /// A container that Cutover did not make, on this host's network.

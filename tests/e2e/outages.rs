@@ -130,6 +130,39 @@ async fn a_listing_that_failed_at_the_agents_start_is_made_up_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p7_what_went_while_its_agent_was_away_is_made_again_and_started() {
+    if !root_or_skip("p7_what_went_while_its_agent_was_away_is_made_again_and_started") {
+        return;
+    }
+    let mut fleet = Fleet::start(1).await;
+    let one = image::web(&fleet.engine, "1").await;
+    let file = fleet.compose("one.yaml", &web(&one, SHORT, ""));
+    fleet.ok(&["deploy", "-f", &file]);
+    let docker = |words: &[&str]| {
+        let mut docker = std::process::Command::new("docker");
+        let docker = docker.env("DOCKER_HOST", fleet.engine.host()).args(words);
+        let output = docker.output().expect("docker is installed");
+        assert!(output.status.success(), "docker {words:?}: {output:?}");
+    };
+    for (gone, command) in [
+        ("its networks", ["network", "prune", "--force"]),
+        ("all of it", ["container", "prune", "--force"]),
+    ] {
+        fleet.hosts[0].agent.kill().await;
+        let before = container(&fleet, "h1", 1).await.expect("it was made").id;
+        docker(&["stop", "--time=1", &before]);
+        docker(&command);
+        fleet.hosts[0].agent.start_again();
+        wait::until(SOON, &format!("{gone} to be there again"), async || {
+            answer_at(&fleet, 0).contains("version 1 ")
+        })
+        .await;
+        let now = container(&fleet, "h1", 1).await.expect("it answers").id;
+        assert_ne!(now, before, "{gone}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_route_that_cannot_be_read_is_an_alarm_until_it_is_mended() {
     if !root_or_skip("a_route_that_cannot_be_read_is_an_alarm_until_it_is_mended") {
         return;

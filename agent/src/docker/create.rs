@@ -1,9 +1,11 @@
 //! Making a container: what it needs around it, its name, its address, or the
 //! one that is there already.
 
-use bollard::models::{ContainerInspectResponse, EndpointSettings, NetworkConnectRequest};
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, EndpointSettings, NetworkConnectRequest,
+};
 use bollard::query_parameters::CreateContainerOptionsBuilder;
-use cutover_core::spec::{ContainerSpec, MountSource};
+use cutover_core::spec::{ContainerSpec, MountSource, Network};
 
 use super::found::{labels_of, state};
 use super::{Class, ContainerPlan, Docker, Error, Identity, State, body, labels, present};
@@ -40,12 +42,7 @@ impl Docker {
             if let Err(found) = same_replica(plan.identity, &existing) {
                 return Err(Error::refused(doing, Class::Conflict, found));
             }
-            let wanted = body
-                .labels
-                .as_ref()
-                .and_then(|labels| labels.get(labels::SPEC));
-            let alike = wanted == labels_of(&existing).and_then(|labels| labels.get(labels::SPEC));
-            if alike && self.networks_still_there(&existing).await? {
+            if alike(&body, &existing) && self.networks_still_there(&existing).await? {
                 self.join(&doing, plan.spec, &existing).await?;
                 return Ok(Created {
                     state: state(existing.state.as_ref()),
@@ -97,6 +94,24 @@ impl Docker {
                 "it was removed as soon as it was made",
             )),
         }
+    }
+
+    /// Whether the container of `plan` is there as [`Self::create`] makes it. Not asked is whether its networks still are:
+    /// a start tells that ([`Class::NotFound`], [`Class::Ambiguous`]).
+    ///
+    /// # Errors
+    /// Its name is somebody else's, or the engine is down or hangs.
+    pub async fn is_made(&self, plan: &ContainerPlan<'_>) -> Result<bool, Error> {
+        let name = self.name_of(plan.identity);
+        let body = body::body(plan, self.host(), &name, &self.shared.settings.files);
+        let doing = format!("looking at container {name}");
+        let Some(found) = self.owned(&doing, &name).await? else {
+            return Ok(false);
+        };
+        Ok(same_replica(plan.identity, &found).is_ok()
+            && alike(&body, &found)
+            && lacks(plan.spec, &found).next().is_none()
+            && self.has_files(&name, plan.spec).await)
     }
 
     /// Networks and external volumes: the engine would notice only at the start that they are missing.
@@ -164,14 +179,7 @@ impl Docker {
         spec: &ContainerSpec,
         found: &ContainerInspectResponse,
     ) -> Result<(), Error> {
-        let joined = found
-            .network_settings
-            .as_ref()
-            .and_then(|settings| settings.networks.as_ref());
-        for network in &spec.networks {
-            if joined.is_some_and(|joined| joined.contains_key(&network.name)) {
-                continue;
-            }
+        for network in lacks(spec, found) {
             let request = NetworkConnectRequest {
                 container: found.id.clone().unwrap_or_default(),
                 endpoint_config: Some(EndpointSettings {
@@ -193,6 +201,29 @@ impl Docker {
         }
         Ok(())
     }
+}
+
+/// Whether what is there was made by these very words.
+fn alike(body: &ContainerCreateBody, found: &ContainerInspectResponse) -> bool {
+    let wanted = body
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(labels::SPEC));
+    wanted == labels_of(found).and_then(|labels| labels.get(labels::SPEC))
+}
+
+/// The user's networks that it is not on.
+fn lacks<'a>(
+    spec: &'a ContainerSpec,
+    found: &'a ContainerInspectResponse,
+) -> impl Iterator<Item = &'a Network> {
+    let joined = found
+        .network_settings
+        .as_ref()
+        .and_then(|settings| settings.networks.as_ref());
+    spec.networks
+        .iter()
+        .filter(move |network| joined.is_none_or(|joined| !joined.contains_key(&network.name)))
 }
 
 /// `a-b` + `c` and `a` + `b-c` give one name; only the labels tell whose container it is.

@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use cutover_core::spec::{ContainerSpec, MountSource};
+use cutover_core::spec::{ContainerSpec, Mount, MountSource};
 use sha2::{Digest, Sha256};
 
 use super::{Docker, Error, hex};
@@ -23,28 +23,53 @@ pub(super) fn path_of(files: &Path, name: &str, content: &[u8], mode: u32) -> Pa
     files.join(name).join(&hex(&hash.finalize())[..32])
 }
 
+/// A file that a container mounts.
+struct Wanted {
+    path: PathBuf,
+    content: Vec<u8>,
+    mode: u32,
+}
+
 impl Docker {
     /// Makes the files that `spec` mounts be there, durably.
     pub(super) async fn materialise(&self, name: &str, spec: &ContainerSpec) -> Result<(), Error> {
-        let files = &self.shared.settings.files;
-        let mut wanted = Vec::new();
-        for mount in &spec.mounts {
-            if let MountSource::Content { content, mode, .. } = &mount.source {
-                wanted.push((path_of(files, name, content, *mode), content.clone(), *mode));
-            }
-        }
+        let wanted = self.files_of(name, spec);
         if wanted.is_empty() {
             return Ok(());
         }
-        let folder = files.join(name);
+        let folder = self.shared.settings.files.join(name);
         let written = blocking(move || {
             wanted
                 .iter()
-                .try_for_each(|(path, content, mode)| write_once(&folder, path, content, *mode))
+                .try_for_each(|file| write_once(&folder, &file.path, &file.content, file.mode))
         });
         written
             .await
             .map_err(|error| Error::file(format!("writing the configs of container {name}"), error))
+    }
+
+    /// Whether they are.
+    pub(super) async fn has_files(&self, name: &str, spec: &ContainerSpec) -> bool {
+        let wanted = self.files_of(name, spec);
+        if wanted.is_empty() {
+            return true;
+        }
+        let all = move || wanted.iter().all(|file| holds(&file.path, &file.content));
+        blocking(move || Ok(all())).await.unwrap_or(false)
+    }
+
+    fn files_of(&self, name: &str, spec: &ContainerSpec) -> Vec<Wanted> {
+        let wanted = |mount: &Mount| {
+            let MountSource::Content { content, mode, .. } = &mount.source else {
+                return None;
+            };
+            Some(Wanted {
+                path: path_of(&self.shared.settings.files, name, content, *mode),
+                content: content.clone(),
+                mode: *mode,
+            })
+        };
+        spec.mounts.iter().filter_map(wanted).collect()
     }
 
     /// Makes the files of container `name` be gone.
@@ -60,16 +85,22 @@ impl Docker {
     }
 }
 
-async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(panicked) => Err(io::Error::other(panicked)),
     }
 }
 
+/// A power cut may leave an old one with the right name and no content: compare.
+fn holds(path: &Path, content: &[u8]) -> bool {
+    std::fs::read(path).is_ok_and(|there| there == content)
+}
+
 fn write_once(folder: &Path, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    // A power cut may leave an old one with the right name and no content: compare.
-    if std::fs::read(path).is_ok_and(|there| there == content) {
+    if holds(path, content) {
         return Ok(());
     }
     std::fs::DirBuilder::new()

@@ -123,45 +123,69 @@ impl Hands {
     }
 
     async fn create(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {
-        self.docker
-            .ensure_network(&self.network)
-            .await
-            .map_err(failure)?;
-        for (identity, address) in identities(job, slot, revision)
-            .into_iter()
-            .zip(&job.addresses)
-        {
-            let plan = ContainerPlan {
-                identity: &identity,
-                address: *address,
-                network: &self.network.name,
-                spec: &job.spec.container,
-            };
-            match self.docker.create(&plan).await {
-                Ok(_) => {}
-                // The image was pruned, or never came: have it, then once more.
-                Err(error) if error.class() == Class::NoSuchImage => {
-                    self.fetch(job).await?;
-                    self.docker.create(&plan).await.map_err(failure)?;
-                }
-                Err(error) => return Err(failure(error)),
-            }
+        for (identity, address) in replicas(job, slot, revision) {
+            self.create_one(job, &self.plan(job, &identity, address))
+                .await?;
         }
         Ok(())
     }
 
+    fn plan<'a>(
+        &'a self,
+        job: &'a Job,
+        identity: &'a Identity,
+        address: Ipv4Addr,
+    ) -> ContainerPlan<'a> {
+        ContainerPlan {
+            identity,
+            address,
+            network: &self.network.name,
+            spec: &job.spec.container,
+        }
+    }
+
+    async fn create_one(&self, job: &Job, plan: &ContainerPlan<'_>) -> Result<(), Failure> {
+        self.docker
+            .ensure_network(&self.network)
+            .await
+            .map_err(failure)?;
+        match self.docker.create(plan).await {
+            Ok(_) => Ok(()),
+            // The image was pruned, or never came: have it, then once more.
+            Err(error) if error.class() == Class::NoSuchImage => {
+                self.fetch(job).await?;
+                self.docker.create(plan).await.map_err(failure).map(drop)
+            }
+            Err(error) => Err(failure(error)),
+        }
+    }
+
     async fn start(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {
-        self.create(job, slot, revision).await?;
-        let starts = identities(job, slot, revision)
-            .into_iter()
-            .map(|identity| async move {
-                let name = self.docker.name_of(&identity);
-                match self.docker.start(&name).await {
-                    Ok(_) => Ok(()),
-                    Err(error) => Err(self.with_log(failure(error), &name).await),
-                }
-            });
+        let starts = replicas(job, slot, revision).map(|(identity, address)| async move {
+            let plan = self.plan(job, &identity, address);
+            self.start_one(job, &plan).await
+        });
         to_the_end(starts).await
+    }
+
+    /// As it was made, mostly a moment ago; anew where it, or what it was made for, has gone since.
+    async fn start_one(&self, job: &Job, plan: &ContainerPlan<'_>) -> Result<(), Failure> {
+        let name = self.docker.name_of(plan.identity);
+        if self.docker.is_made(plan).await.map_err(failure)? {
+            match self.docker.start(&name).await {
+                Err(error) if matches!(error.class(), Class::NotFound | Class::Ambiguous) => {}
+                answer => return self.explained(answer, &name).await,
+            }
+        }
+        self.create_one(job, plan).await?;
+        self.explained(self.docker.start(&name).await, &name).await
+    }
+
+    async fn explained<T>(&self, answer: Result<T, Error>, name: &str) -> Result<(), Failure> {
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.with_log(failure(error), name).await),
+        }
     }
 
     async fn smoke(&self, job: &Job, through_listener: bool) -> Result<(), Failure> {
@@ -272,6 +296,16 @@ pub(crate) fn identities(job: &Job, slot: Slot, revision: RevisionNumber) -> Vec
         generation: job.generation,
     };
     (1..=job.spec.replicas).map(one).collect()
+}
+
+/// And where each has its place.
+fn replicas(
+    job: &Job,
+    slot: Slot,
+    revision: RevisionNumber,
+) -> impl Iterator<Item = (Identity, Ipv4Addr)> {
+    let addresses = job.addresses.iter().copied();
+    identities(job, slot, revision).into_iter().zip(addresses)
 }
 
 /// What a failure of the engine means: whether it helps to try again.
