@@ -8,6 +8,7 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use cutover_core::spec::{ContainerSpec, MountSource, Network};
 
 use super::found::{labels_of, state};
+use super::network::absent;
 use super::{Class, ContainerPlan, Docker, Error, Identity, State, body, labels, present};
 
 /// What [`Docker::create`] did.
@@ -30,15 +31,22 @@ impl Docker {
     ///
     /// # Errors
     /// [`Class::Conflict`]: the name or the address is somebody else's, named in the error, or what was made
-    /// otherwise runs. [`Class::NoSuchImage`]: pull first. [`Class::NotFound`]: a network or external volume is missing.
+    /// otherwise runs. [`Class::NoSuchImage`]: pull first. [`Class::NotFound`]: a network is missing.
+    /// [`Class::Other`]: what is external, and must exist already, does not.
     pub async fn create(&self, plan: &ContainerPlan<'_>) -> Result<Created, Error> {
         let name = self.name_of(plan.identity);
         let doing = format!("creating container {name}");
-        self.ensure_surroundings(&doing, plan).await?;
-        self.may_bear(&doing, plan).await?;
+        // Each to its end: a network that is being made is not left half made.
+        let (surrounded, borne, existing) = tokio::join!(
+            self.ensure_surroundings(&doing, plan),
+            self.may_bear(&doing, plan),
+            self.owned(&doing, &name),
+        );
+        surrounded?;
+        borne?;
         self.materialise(&name, plan.spec).await?;
         let mut body = body::body(plan, self.host(), &name, &self.shared.settings.files);
-        if let Some(existing) = self.owned(&doing, &name).await? {
+        if let Some(existing) = existing? {
             if let Err(found) = same_replica(plan.identity, &existing) {
                 return Err(Error::refused(doing, Class::Conflict, found));
             }
@@ -140,9 +148,7 @@ impl Docker {
                 .limited(self.limits().ask, self.client(doing)?.inspect_volume(name))
                 .await;
             if present(self.told(doing, answer))?.is_none() {
-                let found =
-                    format!("volume {name} is external, so it must exist already; it does not");
-                return Err(Error::refused(doing, Class::NotFound, found));
+                return Err(absent(format!("mounting volume {name}"), "volume", name));
             }
         }
         Ok(())

@@ -119,7 +119,7 @@ impl Docker {
         }
     }
 
-    /// Makes a user's network be there; an external one is only looked for.
+    /// Makes a user's network be there; an external one is only looked for, and nobody's to make.
     pub(super) async fn ensure_joined(
         &self,
         network: &Network,
@@ -139,8 +139,11 @@ impl Docker {
             }
         }
         if network.external {
-            let found = "it is external, so it must exist already; it does not";
-            return Err(Error::refused(doing, Class::NotFound, found));
+            return Err(absent(
+                format!("joining network {}", network.name),
+                "network",
+                &network.name,
+            ));
         }
         let labels = [
             (labels::HOST, self.host().as_str()),
@@ -289,6 +292,13 @@ impl Docker {
         }
         Ok(blocks)
     }
+}
+
+/// What the user said to be there, and nobody makes, is not.
+pub(super) fn absent(doing: String, kind: &str, name: &str) -> Error {
+    let found =
+        format!("it is external, so it must exist already; `docker {kind} create {name}` makes it");
+    Error::refused(doing, Class::Other, found)
 }
 
 /// One of several networks of the same name; the oldest sorts first.
