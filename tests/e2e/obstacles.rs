@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Instant;
 
 use bollard::Docker;
-use cutover_tests::fleet::Fleet;
+use cutover_tests::fleet::{Fleet, PORT};
 use cutover_tests::{image, root_or_skip, wait};
 use nix::sys::signal::Signal;
 
@@ -153,6 +153,40 @@ async fn p12_a_candidate_that_finds_its_own_port_taken_ends_with_3_and_the_end_o
         .1;
     assert!(log.contains("Address already in use"), "{out}{err}");
     assert_all_answer(&fleet, "1");
+}
+
+// A reload costs every service of the host its idle connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_candidate_that_cannot_be_made_costs_nginx_no_reload() {
+    if !root_or_skip("a_candidate_that_cannot_be_made_costs_nginx_no_reload") {
+        return;
+    }
+    let fleet = Fleet::start_light(1).await;
+    let one = image::web(&fleet.engine, "1").await;
+    let text = web(&one, SHORT, "");
+    fleet.ok(&["deploy", "-f", &fleet.compose("compose.yaml", &text)]);
+    let workers = fleet.hosts[0].nginx.workers();
+    // It listens elsewhere, too, and its network is nobody's to make.
+    let moved = text.replace(
+        &format!("- \"{PORT}:8080\"\n"),
+        &format!("- \"{PORT}:8080\"\n      - \"{}:8080\"\n", PORT + 1),
+    );
+    let nowhere = format!("{moved}networks: {{default: {{external: true, name: nowhere}}}}\n");
+    let file = fleet.compose("compose.yaml", &nowhere);
+    let begun = Instant::now();
+    let (code, out, err) = fleet.run(&["deploy", "-f", &file]);
+    println!("{out}{err}");
+    assert_eq!(code, 3, "{out}{err}");
+    assert!(out.contains("network nowhere"), "{out}{err}");
+    assert!(
+        begun.elapsed() < SOON,
+        "it was waited for, and nobody makes it"
+    );
+    assert_eq!(fleet.hosts[0].nginx.workers(), workers);
+    assert_all_answer(&fleet, "1");
+    // One that can be made is heard of.
+    fleet.ok(&["deploy", "-f", &fleet.compose("compose.yaml", &moved)]);
+    assert_ne!(fleet.hosts[0].nginx.workers(), workers);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use cutover_core::swap::{Action, Failure};
 use cutover_core::{Generation, RevisionNumber, ServiceId, Slot};
 use cutover_daemon::clock;
 use cutover_daemon::logging::chain;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 
 use crate::docker::{Class, ContainerPlan, Docker, Error, Identity, NetworkPlan};
 use crate::helm::arrange::{Arranger, Sites};
@@ -113,13 +113,21 @@ impl Hands {
     }
 
     async fn make(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {
-        self.create(job, slot, revision).await?;
+        let create = self.create(job, slot, revision);
         if job.site.is_none() {
-            return Ok(());
+            return create.await;
         }
-        self.arranger
-            .arrange(job.sites.clone(), job.service.clone())
-            .await
+        let arrange = || {
+            self.arranger
+                .arrange(job.sites.clone(), job.service.clone())
+        };
+        if job.sites.told {
+            let (created, arranged) = join(create, arrange()).await;
+            return worse(created, arranged);
+        }
+        // What is new to nginx costs a reload: not for containers that can't be made.
+        create.await?;
+        arrange().await
     }
 
     async fn create(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {

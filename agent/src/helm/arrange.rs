@@ -28,6 +28,8 @@ const WISHES: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sites {
     pub(crate) number: u64,
+    /// nginx was told of just these last: to tell it again proves, and changes nothing.
+    pub(crate) told: bool,
     pub(crate) list: Vec<Site>,
 }
 
@@ -118,8 +120,7 @@ impl Helm {
         }
         let sites = self.sites();
         let prove = quiet && self.prove_at.is_some_and(|at| now >= at);
-        let told = self.arranged.as_ref() == Some(&sites.list)
-            || (sites.list.is_empty() && self.arranged.is_none());
+        let told = sites.told || (sites.list.is_empty() && self.arranged.is_none());
         if told && !prove {
             return;
         }
@@ -338,6 +339,7 @@ mod tests {
         };
         Sites {
             number,
+            told: false,
             list: services.iter().map(site).collect(),
         }
     }

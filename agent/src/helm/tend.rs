@@ -209,13 +209,14 @@ impl Helm {
     /// Every site that nginx must carry now.
     pub(super) fn sites(&mut self) -> Sites {
         let services: Vec<ServiceId> = self.posts.keys().cloned().collect();
-        let list = services
+        let list: Vec<Site> = services
             .iter()
             .filter_map(|service| self.site(service))
             .collect();
         self.site_lists += 1;
         Sites {
             number: self.site_lists,
+            told: self.arranged.as_ref() == Some(&list),
             list,
         }
     }
