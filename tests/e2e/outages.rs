@@ -129,6 +129,14 @@ async fn a_listing_that_failed_at_the_agents_start_is_made_up_for() {
     assert_all_answer(&fleet, "1");
 }
 
+/// With a port of its own: other tests may have a swarm.
+const SWARM: &[&str] = &[
+    "swarm",
+    "init",
+    "--advertise-addr=127.0.0.1",
+    "--listen-addr=127.0.0.1:2388",
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p7_what_went_while_its_agent_was_away_is_made_again_and_started() {
     if !root_or_skip("p7_what_went_while_its_agent_was_away_is_made_again_and_started") {
@@ -144,14 +152,17 @@ async fn p7_what_went_while_its_agent_was_away_is_made_again_and_started() {
         let output = docker.output().expect("docker is installed");
         assert!(output.status.success(), "docker {words:?}: {output:?}");
     };
-    for (gone, command) in [
-        ("its networks", ["network", "prune", "--force"]),
-        ("all of it", ["container", "prune", "--force"]),
+    let networks = ["network", "prune", "--force"].as_slice();
+    for (gone, commands) in [
+        ("its networks", [networks].as_slice()),
+        ("all of it", &[networks, &["container", "prune", "--force"]]),
+        // Whose engine has other words for it.
+        ("its networks in a swarm", &[SWARM, networks]),
     ] {
         fleet.hosts[0].agent.kill().await;
         let before = container(&fleet, "h1", 1).await.expect("it was made").id;
         docker(&["stop", "--time=1", &before]);
-        docker(&command);
+        commands.iter().copied().for_each(docker);
         fleet.hosts[0].agent.start_again();
         wait::until(SOON, &format!("{gone} to be there again"), async || {
             answer_at(&fleet, 0).contains("version 1 ")

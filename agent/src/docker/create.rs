@@ -105,7 +105,7 @@ impl Docker {
     }
 
     /// Whether the container of `plan` is there as [`Self::create`] makes it. Not asked is whether its networks still are:
-    /// a start tells that ([`Class::NotFound`], [`Class::Ambiguous`]).
+    /// a start tells that ([`Class::NotFound`], [`Class::Ambiguous`]; [`Class::Other`] where the engine is in a swarm).
     ///
     /// # Errors
     /// Its name is somebody else's, or the engine is down or hangs.

@@ -132,8 +132,8 @@ impl Hands {
 
     async fn create(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {
         for (identity, address) in replicas(job, slot, revision) {
-            self.create_one(job, &self.plan(job, &identity, address))
-                .await?;
+            let plan = self.plan(job, &identity, address);
+            self.create_one(job, &plan).await?;
         }
         Ok(())
     }
@@ -152,20 +152,21 @@ impl Hands {
         }
     }
 
-    async fn create_one(&self, job: &Job, plan: &ContainerPlan<'_>) -> Result<(), Failure> {
+    /// `true`: it was not there, or not so.
+    async fn create_one(&self, job: &Job, plan: &ContainerPlan<'_>) -> Result<bool, Failure> {
         self.docker
             .ensure_network(&self.network)
             .await
             .map_err(failure)?;
-        match self.docker.create(plan).await {
-            Ok(_) => Ok(()),
+        let created = match self.docker.create(plan).await {
             // The image was pruned, or never came: have it, then once more.
             Err(error) if error.class() == Class::NoSuchImage => {
                 self.fetch(job).await?;
-                self.docker.create(plan).await.map_err(failure).map(drop)
+                self.docker.create(plan).await
             }
-            Err(error) => Err(failure(error)),
-        }
+            answer => answer,
+        };
+        created.map(|created| created.made).map_err(failure)
     }
 
     async fn start(&self, job: &Job, slot: Slot, revision: RevisionNumber) -> Result<(), Failure> {
@@ -180,19 +181,22 @@ impl Hands {
     async fn start_one(&self, job: &Job, plan: &ContainerPlan<'_>) -> Result<(), Failure> {
         let name = self.docker.name_of(plan.identity);
         if self.docker.is_made(plan).await.map_err(failure)? {
-            match self.docker.start(&name).await {
-                Err(error) if matches!(error.class(), Class::NotFound | Class::Ambiguous) => {}
-                answer => return self.explained(answer, &name).await,
+            let Err(error) = self.docker.start(&name).await else {
+                return Ok(());
+            };
+            // An engine in a swarm says of a network that is gone what it says of much else.
+            let class = error.class();
+            let gone = matches!(class, Class::NotFound | Class::Ambiguous | Class::Other)
+                && (self.create_one(job, plan).await? || class != Class::Other);
+            if !gone {
+                return Err(self.with_log(failure(error), &name).await);
             }
+        } else {
+            self.create_one(job, plan).await?;
         }
-        self.create_one(job, plan).await?;
-        self.explained(self.docker.start(&name).await, &name).await
-    }
-
-    async fn explained<T>(&self, answer: Result<T, Error>, name: &str) -> Result<(), Failure> {
-        match answer {
+        match self.docker.start(&name).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.with_log(failure(error), name).await),
+            Err(error) => Err(self.with_log(failure(error), &name).await),
         }
     }
 
