@@ -375,6 +375,34 @@ async fn a_switch_needs_no_room_on_the_disk() {
     );
 }
 
+// Whoever prepares mends a route that is missing: it must not be the one that is just switched to.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_switch_holds_although_the_service_is_being_prepared() {
+    let bed = Bed::new().await;
+    let site = bed.site("shop/web");
+    bed.serve(std::slice::from_ref(&site)).await;
+    let link = bed.paths.routes.join("shop/web/current");
+    let preparing = async {
+        for _ in 0..100 {
+            drop(bed.traffic.ensure(std::slice::from_ref(&site)).await);
+        }
+    };
+    let switching = async {
+        loop {
+            for route in [GREEN, BLUE] {
+                drop(std::fs::remove_file(&link));
+                bed.traffic.switch(&site.service, route).unwrap();
+                assert_eq!(bed.traffic.current(&site.service).unwrap(), Some(route));
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = preparing => {}
+        () = switching => {}
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_is_no_route_is_an_error_and_never_a_guess() {
     let bed = Bed::new().await;

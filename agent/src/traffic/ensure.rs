@@ -51,7 +51,9 @@ pub(super) async fn ensure(traffic: &Traffic, sites: &[Site]) -> Result<Ensured,
         );
     }
     let plan = plan(paths, sites)?;
-    let (build, crew) = tokio::try_join!(process::build(paths), prepared(traffic, &plan))?;
+    // Both to their end: nobody prepares what a later list has changed.
+    let (build, crew) = tokio::join!(process::build(paths), prepared(traffic, &plan));
+    let (build, crew) = (build?, crew?);
     let (fingerprint, files) = render::render(&plan, paths, traffic.signals_socket(), &build)?;
     let held = conf.holds(&fingerprint, &files);
     if held && (crew.master.is_some() || !crew.orphans.is_empty()) {

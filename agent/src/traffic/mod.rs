@@ -149,8 +149,9 @@ impl Traffic {
 
     /// Sends the service's requests where `route` says, from the next one on.
     ///
-    /// One rename, microseconds, no reload, no room on the disk needed (but for
-    /// the first use of a weight). After a power cut the route is this one or
+    /// One rename, microseconds (milliseconds while this very service is
+    /// prepared), no reload, no room on the disk needed (but for the first use
+    /// of a weight). After a power cut the route is this one or
     /// the one before, never none; [`Traffic::settle`] makes it this one.
     pub fn switch(&self, service: &ServiceId, route: Route) -> io::Result<()> {
         self.alone.with(service, || {
