@@ -49,8 +49,10 @@ pub struct Berth {
     pub(super) hold: bool,
     // From here on: never stored.
     pub(super) sight: Sight,
-    /// Of the steps of a swap, of what is tidied up, and of halts.
+    /// Of the steps of a swap, and of what is tidied up.
     pub(super) effort: Effort,
+    /// Of halts.
+    pub(super) halting: Effort,
     /// Of each slot's restarts: what should run is nobody's step.
     pub(super) upkeep: BTreeMap<Slot, Effort>,
     pub(super) patience: Patience,
@@ -187,6 +189,7 @@ impl Berth {
             hold: false,
             sight: Sight::default(),
             effort: Effort::default(),
+            halting: Effort::default(),
             upkeep: BTreeMap::new(),
             patience: Patience::default(),
             lease_until: Moment::ZERO,
@@ -257,6 +260,9 @@ impl Berth {
     fn settle(&mut self, now: Moment, facts: &mut Vec<Stamped>) {
         while let Some(fact) = self.next_fact(now) {
             self.record(now, fact, facts);
+        }
+        if self.hung.is_empty() {
+            self.halting = Effort::default();
         }
     }
 
@@ -341,9 +347,10 @@ impl Berth {
         if !guard(Guard::AnswerToWanted, self.awaits(now, action)) {
             return None;
         }
-        let effort = match self.kept_by(action) {
-            Some(slot) => self.upkeep.entry(slot).or_default(),
-            None => &mut self.effort,
+        let effort = match (action, self.kept_by(action)) {
+            (Action::Halt { .. }, _) => &mut self.halting,
+            (_, Some(slot)) => self.upkeep.entry(slot).or_default(),
+            (_, None) => &mut self.effort,
         };
         effort.failed(now, &failure.reason);
         self.note_try(now, action);
@@ -360,6 +367,12 @@ impl Berth {
         (step && !failure.transient && swap.phase.may_fail()).then_some(Fact::Sickened {
             why: failure.reason,
         })
+    }
+
+    /// All that may have failed, the step first.
+    pub(super) fn efforts(&self) -> impl Iterator<Item = &Effort> {
+        let apart = [&self.effort, &self.halting];
+        apart.into_iter().chain(self.upkeep.values())
     }
 
     /// Counts a restart against its policy that failed, or that was over before anybody saw it run.

@@ -195,10 +195,7 @@ impl Berth {
             healthy: self.candidate_healthy(swap) && self.sight.engine_lost.is_none(),
             watched: swap.watched,
             why: swap.why.clone(),
-            trouble: [&self.effort]
-                .into_iter()
-                .chain(self.upkeep.values())
-                .find_map(|effort| effort.trouble.clone()),
+            trouble: self.efforts().find_map(|effort| effort.trouble.clone()),
             waits: self
                 .waits_for(now)
                 .map(|deadline| (deadline.what.to_owned(), deadline.at.since(now))),

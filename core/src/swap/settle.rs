@@ -204,7 +204,9 @@ impl Berth {
         if !guard(Guard::AnswerToWanted, self.awaits(now, action)) {
             return None;
         }
-        if let Some(slot) = self.kept_by(action) {
+        if let Action::Halt { .. } = action {
+            self.halting = Default::default();
+        } else if let Some(slot) = self.kept_by(action) {
             self.upkeep.remove(&slot);
             self.note_try(now, action);
         } else {

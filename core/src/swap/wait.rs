@@ -25,7 +25,7 @@ impl Berth {
     #[must_use]
     pub fn deadline(&self, now: Moment) -> Option<Deadline> {
         let mut all = self.waits(now);
-        for effort in self.upkeep.values().chain([&self.effort]) {
+        for effort in self.efforts() {
             if !effort.ready(now) {
                 all.push(Deadline {
                     at: effort.not_before(),

@@ -128,8 +128,8 @@ impl Berth {
     }
 
     /// What is wanted now besides the step: restarts, and halts of what hangs, one of a slot. They wait for
-    /// no step of the swap: that may be a long one, and meanwhile nobody serves. Each side's restarts have
-    /// their own patience, so a failing one keeps neither the other side nor the step waiting.
+    /// no step of the swap: that may be a long one, and meanwhile nobody serves. Halts and each side's restarts
+    /// have their own patience, so a failing one keeps neither the other ones nor the step waiting.
     fn upkeep_wanted(&self, now: Moment, flipping: bool) -> Vec<Action> {
         if !self.may_act(flipping) {
             return Vec::new();
@@ -140,8 +140,8 @@ impl Berth {
             Some(_) => Vec::new(),
         };
         let judged = self.swap.is_none() || self.awaited().is_some();
-        let halt = self.halt(now).filter(|_| judged && self.effort.ready(now));
-        wanted.extend(halt);
+        let halt = self.halt(now);
+        wanted.extend(halt.filter(|_| judged && self.halting.ready(now)));
         wanted
     }
 

@@ -1,6 +1,6 @@
 //! This host's own verdicts: reflexes, excuses, attempts, holds.
 
-use cutover_core::swap::{Event, Failure, Phase, SwapPlan, Target};
+use cutover_core::swap::{Action, Event, Failure, Phase, SwapPlan, Target};
 use cutover_core::{Route, Slot};
 
 use crate::bench::{Bench, SERVING, at, change, plan, side};
@@ -408,4 +408,24 @@ fn an_incumbent_that_hangs_is_left_alone_while_the_candidate_serves() {
     ]);
     let watched = bench.berth.want(at(bench.now)).watch;
     assert_eq!(watched.len(), 2);
+}
+
+#[test]
+fn a_halt_that_fails_keeps_no_proof_waiting() {
+    let mut bench = Bench::serving(&one_to_two());
+    bench.obliging = false;
+    bench.exits(Slot::Green, 2, 1);
+    let proof = Action::Prove(Route::Alone(Slot::Blue));
+    assert_eq!(bench.step(), Some(proof));
+    bench.tell(Event::Began(proof));
+    // Nothing else serves: what traffic came back to is to be started again.
+    bench.sample_one(Slot::Blue, 1, false, 3);
+    let halt = bench.restart().expect("it hangs");
+    bench.tell(Event::Began(halt));
+    bench.take();
+    bench.failed(halt, true, "no answer in time");
+    bench.told(&[]);
+    assert_eq!(bench.restart(), None, "it is asked again after a while");
+    bench.tell(Event::Did(proof));
+    bench.told(&["TrafficBack", "Emptied 0"]);
 }
