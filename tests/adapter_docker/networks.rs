@@ -1,6 +1,7 @@
 //! Cutover's network: there, in the right shape, or a clear error.
 
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bollard::models::NetworkCreateRequest;
 use cutover_agent::docker::{Class, NetworkPlan, State};
@@ -199,12 +200,10 @@ async fn one_agent_makes_a_network_of_several_services_once() {
         world.run(&ids[2], &spec, 12),
         world.run(&ids[3], &spec, 13),
     );
-    let mut told = vec![
-        "events",
-        "--since=2m",
-        "--until=0s",
-        "--filter=type=network",
-    ];
+    // A clock that was set back meanwhile would put what has happened into the future.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let until = format!("--until={}", now.as_secs() + 2);
+    let mut told = vec!["events", "--since=2m", &until, "--filter=type=network"];
     told.extend(["--filter=event=create", "--filter=network=once_default"]);
     let made = world.docker_command(&told);
     assert_eq!(made.lines().count(), 1, "{made}");
