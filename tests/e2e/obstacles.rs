@@ -177,7 +177,10 @@ async fn a_candidate_that_cannot_be_made_costs_nginx_no_reload() {
     let (code, out, err) = fleet.run(&["deploy", "-f", &file]);
     println!("{out}{err}");
     assert_eq!(code, 3, "{out}{err}");
-    assert!(out.contains("network nowhere"), "{out}{err}");
+    assert!(
+        out.contains("`docker network create nowhere`"),
+        "{out}{err}"
+    );
     assert!(
         begun.elapsed() < SOON,
         "it was waited for, and nobody makes it"

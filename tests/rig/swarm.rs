@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of Cutover. Without published ports, since the routing mesh needs IPVS.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use crate::wait;
 /// How long Swarm may take to make up its mind.
 const PATIENCE: Duration = Duration::from_secs(120);
 const SERVICE: &str = "web";
+/// Every engine in a swarm makes it, by this one name.
+const BRIDGE: &str = "/sys/class/net/docker_gwbridge";
 
 /// A swarm of one machine with one service. Ended with its engine, or by [`Swarm::end`].
 #[derive(Debug)]
@@ -38,15 +41,7 @@ impl Swarm {
         let swarm = Self {
             engine: Arc::clone(engine),
         };
-        let begun = swarm.docker(&[
-            "swarm",
-            "init",
-            "--advertise-addr",
-            "127.0.0.1",
-            "--listen-addr",
-            "127.0.0.1:12377",
-        ]);
-        if begun.0 != 0 {
+        if !init(engine) {
             return None;
         }
         let made = swarm.docker(&[
@@ -134,16 +129,35 @@ impl Swarm {
         self.docker(&["swarm", "leave", "--force"]);
     }
 
-    /// Exit code and output of the command line; -1: it can't be started.
     fn docker(&self, words: &[&str]) -> (i32, String) {
-        let output = Command::new("docker")
-            .arg("-H")
-            .arg(self.engine.host())
-            .args(words)
-            .output();
-        output.map_or((-1, String::new()), |output| {
-            let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            (output.status.code().unwrap_or(-1), said)
-        })
+        docker(&self.engine, words)
     }
+}
+
+/// Makes a swarm of this engine alone. `false`: Swarm can't be had here, or one that is not ours has this machine's
+/// bridge for it.
+#[must_use]
+pub fn init(engine: &Engine) -> bool {
+    let begin = [
+        "swarm",
+        "init",
+        "--advertise-addr",
+        "127.0.0.1",
+        "--listen-addr",
+        "127.0.0.1:12377",
+    ];
+    !Path::new(BRIDGE).exists() && docker(engine, &begin).0 == 0
+}
+
+/// Exit code and output of the command line; -1: it can't be started.
+fn docker(engine: &Engine, words: &[&str]) -> (i32, String) {
+    let output = Command::new("docker")
+        .arg("-H")
+        .arg(engine.host())
+        .args(words)
+        .output();
+    output.map_or((-1, String::new()), |output| {
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        (output.status.code().unwrap_or(-1), said)
+    })
 }
